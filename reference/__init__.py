@@ -1,0 +1,1 @@
+"""What is right, independent of any framework: NumPy implementations and reference programs."""
