@@ -108,7 +108,7 @@ def fix_in_lightning(cell):
     modes="eager compiled",
 )
 def test_backward_twice(mistake, fix, error, cell, expect):
-    """A second backward() raises RuntimeError; with retain_graph=True the two passes add up to 24."""
+    """A second backward() raises RuntimeError; retain_graph=True cures it, and 12 + 12 is 24."""
     with expect.raises(RuntimeError, match=error):
         mistake(cell)
     expect.exactly(observed=fix(cell), expected=24.0, what="gradient of two passes")
@@ -136,7 +136,7 @@ def sum_twice_in_torch(cell):
     modes="eager",
 )
 def test_backward_twice_without_saved_tensors(sum_twice, cell, expect):
-    """Where nothing was saved, as in (x + x).sum(), a second backward() silently doubles: [4, 4]."""
+    """Where nothing was saved, as in (x + x).sum(), a second backward() doubles: [4, 4]."""
     expect.exactly(observed=sum_twice(cell), expected=[4.0, 4.0], what="gradient")
 
 
@@ -177,7 +177,7 @@ def persistent_in_tensorflow(cell):
     modes="eager compiled",
 )
 def test_tape_single_use(single_use, persistent, cell, expect):
-    """A tape gives one set of gradients, then raises RuntimeError; persistent=True gives 12 and 12."""
+    """A tape gives one set of gradients, then RuntimeError; a persistent one gives 12 and 12."""
     with expect.raises(RuntimeError, match="non-persistent GradientTape can only be used"):
         single_use(cell)
     expect.exactly(observed=persistent(cell), expected=[[12.0], [12.0]], what="gradients")

@@ -29,7 +29,7 @@ def train(
     `data` has `train_images` and `test_images`, float32 of shape (N, features) in [0, 1], and
     `train_labels` and `test_labels`, int64 of shape (N,), counted from 0. `device` is "cpu",
     "cuda" or "mps". `progress` is called like `print`, once per epoch. `compiled` switches
-    `run_eagerly` off, and Keras then compiles in the way of its backend.
+    `run_eagerly` off: Keras then compiles by itself on TensorFlow and JAX, but not on torch.
     """
     keras.utils.set_random_seed(seed)
     # Without an index: on the torch backend "cpu:0" differs from "cpu", and training fails.

@@ -30,7 +30,8 @@ class Classifier(lightning.LightningModule):
                 nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")  # He et al., 2015
                 nn.init.zeros_(layer.bias)
         if compiled:
-            self.network.compile(dynamic=True)  # dynamic: the last batch is smaller
+            # Not `self.network.compile()`, which leaves a plain nn.Sequential uncompiled.
+            self.network = torch.compile(self.network, dynamic=True)  # the last batch is smaller
 
     def training_step(self, batch, _):
         images, labels = batch

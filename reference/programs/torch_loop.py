@@ -53,7 +53,7 @@ def train(
 
     model = build_model(data.train_images.shape[1], int(data.train_labels.max()) + 1).to(device)
     if compiled:
-        model = torch.compile(model, dynamic=True)  # dynamic: the last batch is smaller
+        model = torch.compile(model, dynamic=True)  # the last batch is smaller
     loss_function = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     steps = max(1, epochs * len(train_loader))
