@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "pytester",
+    "fixtures.inner_project",
     "fixtures.matrix.plugin",
     "fixtures.datasets.plugin",
     "fixtures.isolation.plugin",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from reference.autodiff import Tensor
-from reference.optimizers import SGD
+from reference.optimizers import SGD, Adam
 
 
 def weight_after(gradients, learning_rate, **options):
@@ -122,3 +122,54 @@ def test_the_update_keeps_the_dtype_and_the_callers_array(dtype):
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         SGD([], **options)
+
+
+def weights_under_adam(gradients, **options):
+    parameter = Tensor(np.array([1.0]), requires_grad=True)
+    optimizer = Adam([parameter], **options)
+    weights = []
+    for gradient in gradients:
+        parameter.grad = np.array([gradient])
+        optimizer.step()
+        weights.append(float(parameter.data[0]))
+    return weights
+
+
+@pytest.mark.parametrize("gradient", [1e-3, 1.0, -5.0])
+def test_adam_steps_by_the_learning_rate(gradient):
+    """A constant gradient has mean g and mean square g**2 from the first step on: steps of 1/4."""
+    weights = weights_under_adam(
+        [gradient] * 3, learning_rate=0.25, beta1=0.5, beta2=0.75, epsilon=0.0
+    )
+    expected = 1 - np.sign(gradient) * 0.25 * np.arange(1, 4)
+    np.testing.assert_allclose(weights, expected, rtol=0, atol=16 * 2.0**-53)
+
+
+def test_adam_two_steps_by_hand():
+    """beta1 1/2 and beta2 3/4, gradients 1 and 2, epsilon 1: it stands outside the root.
+
+    Step 1: m = 1/2, v = 1/4, corrected 1 and 1. Step 2: m = 5/4, v = 19/16, divided by 3/4 and 7/16.
+    """
+    first = 1 - 0.5 * 1 / (1 + 1)
+    second = first - 0.5 * (5 / 3) / (np.sqrt(19 / 7) + 1)
+    weights = weights_under_adam(
+        [1.0, 2.0], learning_rate=0.5, beta1=0.5, beta2=0.75, epsilon=1.0
+    )
+    np.testing.assert_allclose(weights, [first, second], rtol=8 * 2.0**-53)
+
+
+def test_adam_skips_parameters_without_gradient_and_keeps_the_dtype():
+    parameter = Tensor(np.ones(2, np.float32), requires_grad=True)
+    optimizer = Adam([parameter], learning_rate=0.5)
+    optimizer.step()
+    assert parameter.data.tolist() == [1.0, 1.0]
+    parameter.grad = np.ones(2, np.float32)
+    optimizer.step()
+    assert parameter.data.dtype == np.float32
+    assert (parameter.data < 1).all()
+
+
+@pytest.mark.parametrize("wrong", [{"beta1": 1.0}, {"beta2": -0.1}, {"epsilon": -1.0}])
+def test_adam_refuses_values_out_of_range(wrong):
+    with pytest.raises(ValueError, match="expected"):
+        Adam([], 0.1, **wrong)

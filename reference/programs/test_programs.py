@@ -18,11 +18,14 @@ from reference.programs import catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Three epochs of 23 steps on 1,438 digits. Measured on 359 test images, six seeds, every program
-# and backend: 93.9 % to 96.9 % after training, 3.3 % to 20.1 % before. The limits lie some ten
-# standard deviations (0.7 and 5 points) below and four above.
-RECIPE = {"epochs": 3, "batch_size": 64, "learning_rate": 0.003}
-STEPS = 3 * 23
+# Three epochs of 6 steps on 1,438 digits, the last one smaller. Measured on 359 test images with
+# torch: 93.6 % after training (20 seeds, standard deviation 0.7, lowest 92.5), 10.9 % before (60
+# seeds, 3.7, highest 23.1). The limits lie ten standard deviations below, and eight above.
+RECIPE = {"epochs": 3, "batch_size": 256, "learning_rate": 0.01}
+STEPS = 3 * 6
+LEARNED = 0.87
+UNTRAINED = 0.40
+MODES = ["eager", "compiled"]
 LEARNED = 0.87
 UNTRAINED = 0.40
 
@@ -69,6 +72,10 @@ program = importlib.import_module("reference.programs." + task["program"])
 def is_traced():
     torch = sys.modules.get("torch")
     return torch is not None and torch.compiler.is_compiling()
+
+if "torch" in vars(program):
+    # Dynamo still captures each graph, but inductor's C++ compiler (ten seconds each) stays out.
+    program.torch.compile = functools.partial(program.torch.compile, backend="eager")
 
 owner, attribute = task["forward"].rsplit(".", 1)
 owner = eval(owner, {"program": program, **vars(program)})
@@ -133,49 +140,43 @@ PROGRAMS = [
 
 
 @pytest.mark.parametrize(("program", "backend"), PROGRAMS)
-def test_compiled_it_learns_and_repeats_and_leaves_nothing_behind(
-    program, backend, digits, tmp_path
-):
+def test_it_learns_and_repeats_and_leaves_nothing_behind(program, backend, digits, tmp_path):
     if absent := catalogue.missing(program, backend):
         pytest.skip(f"not installed: {', '.join(absent)}")
-    recipe = {**RECIPE, "compiled": True}
+    # Eager Keras is Keras's own loop on every backend, and slow on JAX: once is enough.
+    modes = ["compiled"] if program == "keras_fit" and backend != "tensorflow" else MODES
+    runs = {mode: {**RECIPE, "compiled": mode == "compiled"} for mode in modes}
     found = observe(
         program,
         backend,
         digits,
         tmp_path / "work",
-        untrained={**recipe, "epochs": 0},
-        trained=recipe,
-        again=recipe,
-        other={**recipe, "seed": 1},
+        untrained={**runs["compiled"], "epochs": 0},
+        other_seed={**runs["compiled"], "epochs": 0, "seed": 1},
+        again=runs["compiled"],
+        **runs,
     )
-    untrained, trained = found["untrained"], found["trained"]
-    assert untrained["accuracy"] < UNTRAINED
-    assert untrained["messages"] == []
-    assert LEARNED < trained["accuracy"] <= 1
-    assert [message.split(":")[0] for message in trained["messages"]] == [
+
+    assert found["untrained"]["accuracy"] < UNTRAINED
+    assert found["untrained"]["messages"] == []
+    for mode in modes:
+        assert LEARNED < found[mode]["accuracy"] <= 1
+    compiled = found["compiled"]
+    assert [message.split(":")[0] for message in compiled["messages"]] == [
         "epoch 1/3",
         "epoch 2/3",
         "epoch 3/3",
     ]
-    assert found["again"] == trained
-    assert found["other"]["messages"] != trained["messages"] or program == "lightning_trainer"
-    assert found["other"]["accuracy"] != trained["accuracy"]
+
+    assert found["again"]["accuracy"] == compiled["accuracy"]
+    assert found["again"]["messages"] == compiled["messages"]
+    assert found["other_seed"]["accuracy"] != found["untrained"]["accuracy"]
+
+    if "eager" in modes:
+        assert found["eager"]["entered"] >= STEPS
     if (program, backend) != ("keras_fit", "torch"):  # Keras compiles nothing there by itself
-        assert trained["entered"] < STEPS / 3
+        assert compiled["entered"] < STEPS
+
     assert found["files"] == []
     assert found["environment"] == []
     assert found["threads"] == []
-
-
-@pytest.mark.parametrize(("program", "backend"), PROGRAMS)
-def test_eagerly_it_learns_and_enters_python_at_every_step(program, backend, digits, tmp_path):
-    if absent := catalogue.missing(program, backend):
-        pytest.skip(f"not installed: {', '.join(absent)}")
-    found = observe(
-        program, backend, digits, tmp_path / "work", trained={**RECIPE, "compiled": False}
-    )
-    assert LEARNED < found["trained"]["accuracy"] <= 1
-    assert found["trained"]["entered"] >= STEPS
-    assert found["files"] == []
-    assert found["environment"] == []
