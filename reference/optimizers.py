@@ -88,7 +88,8 @@ class Adam(Optimizer):
         super().__init__(parameters, learning_rate)
         if not (0 <= beta1 < 1 and 0 <= beta2 < 1 and epsilon >= 0):
             raise ValueError(
-                f"beta1 {beta1}, beta2 {beta2}, epsilon {epsilon}; expected [0, 1), [0, 1), 0 or more"
+                f"beta1 {beta1}, beta2 {beta2}, epsilon {epsilon}; "
+                "expected [0, 1), [0, 1), 0 or more"
             )
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
         self.steps = 0

@@ -148,13 +148,11 @@ def test_adam_steps_by_the_learning_rate(gradient):
 def test_adam_two_steps_by_hand():
     """beta1 1/2 and beta2 3/4, gradients 1 and 2, epsilon 1: it stands outside the root.
 
-    Step 1: m = 1/2, v = 1/4, corrected 1 and 1. Step 2: m = 5/4, v = 19/16, divided by 3/4 and 7/16.
+    Step 1: m = 1/2, v = 1/4, corrected 1 and 1. Step 2: m = 5/4 over 3/4, v = 19/16 over 7/16.
     """
     first = 1 - 0.5 * 1 / (1 + 1)
     second = first - 0.5 * (5 / 3) / (np.sqrt(19 / 7) + 1)
-    weights = weights_under_adam(
-        [1.0, 2.0], learning_rate=0.5, beta1=0.5, beta2=0.75, epsilon=1.0
-    )
+    weights = weights_under_adam([1.0, 2.0], learning_rate=0.5, beta1=0.5, beta2=0.75, epsilon=1.0)
     np.testing.assert_allclose(weights, [first, second], rtol=8 * 2.0**-53)
 
 

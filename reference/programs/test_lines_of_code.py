@@ -45,7 +45,7 @@ def test_a_string_that_is_no_docstring_counts_without_its_blank_lines():
 
 def test_a_docstring_beside_code_does_not_hide_the_code():
     assert count('def f(): "the docstring"\n') == 1
-    assert count('def größe(): "the docstring"\n') == 1
+    assert count('def größe(): """a docstring\nof two lines"""\n') == 1
     assert count('"the docstring"; x = 1\n') == 1
 
 
