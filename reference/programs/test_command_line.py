@@ -1,4 +1,4 @@
-"""`python -m reference.programs`: its errors, each one line, and one run of it from end to end."""
+"""`python -m reference.programs`: its errors, each one line, its exit status and its choices."""
 
 import subprocess
 import sys

@@ -90,6 +90,7 @@ def test_it_works_in_a_folder_that_vanishes(run, tmp_path, monkeypatch):
     assert list(work.iterdir()) == []
 
 
+@pytest.mark.timeout(60)
 def test_an_interrupted_parent_ends_its_interpreter(run):
     def interrupt(message):
         raise KeyboardInterrupt
@@ -99,7 +100,7 @@ def test_an_interrupted_parent_ends_its_interpreter(run):
             """
             import time
             print(json.dumps({"event": "epoch", "message": "epoch 1/1"}), flush=True)
-            time.sleep(100)
+            time.sleep(1000)
             """,
             on_epoch=interrupt,
         )

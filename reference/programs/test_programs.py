@@ -155,8 +155,8 @@ def test_it_learns_and_repeats_and_leaves_nothing_behind(program, backend, digit
         tmp_path / "work",
         untrained={**runs["compiled"], "epochs": 0},
         other_seed={**runs["compiled"], "epochs": 0, "seed": 1},
-        again=runs["compiled"],
         **runs,
+        again=runs["compiled"],
     )
 
     assert found["untrained"]["accuracy"] < UNTRAINED
