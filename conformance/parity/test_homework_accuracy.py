@@ -23,6 +23,7 @@ Sources: class 121, homework and acceptance criterion; class 122, acceptance cri
 entry accuracy.fashion-mnist-mlp-300-100.
 """
 
+import statistics
 from dataclasses import replace
 
 import pytest
@@ -35,8 +36,11 @@ from reference import homework
 # more than a normal tail would give; an exponential tail through that point falls below 1e-9 at 16.
 SHORTENED = Bound(absolute=0.05, because="16 standard deviations of a run, false alarms below 1e-9")
 
-# The criterion of the course itself, which no tail is known well enough to call certain.
+# The criterion of the course itself. After ten epochs a run scatters by 0.0011, the mean of four by
+# half of that: 0.005 are 4 standard deviations of the difference, which a right run exceeds once in
+# about 20,000 cells. No bound of ours could be both the course's and as certain as the others.
 WHOLE = Bound(absolute=0.005, because="the course: within half a percentage point")
+SEEDS_OF_WHOLE_REFERENCE = range(4)
 
 PROVED_IN = "reference/programs/test_programs.py"
 
@@ -53,7 +57,9 @@ def exercise(images, pytestconfig):
     else:
         data, bound = first_half(images), SHORTENED
         recipe = {"epochs": 1, "batch_size": 256, "learning_rate": 0.003}
-    return data, recipe, homework.train(data, **recipe), bound
+    seeds = SEEDS_OF_WHOLE_REFERENCE if bound is WHOLE else range(1)
+    expected = statistics.fmean(homework.train(data, seed=seed, **recipe) for seed in seeds)
+    return data, recipe, expected, bound
 
 
 def first_half(images):
@@ -126,11 +132,11 @@ def accuracy_in_jax(cell, data, recipe):
 def test_homework_accuracy(accuracy, exercise, cell, expect):
     """The homework reaches the test accuracy of the reference: 0.87 at least after ten epochs.
 
-    At depth full the whole training must come within 0.5 percentage points of the reference and
-    reach 0.87, as the course demands. At depth standard one epoch over half of the data must come
-    within 5 points: a recipe that learns at all differently is farther off, and a right one misses
-    with a probability below 1e-9. The programs are float32 programs; what other precisions do to a
-    training is the lockstep spec's business.
+    At depth full the whole training must come within 0.5 percentage points of the reference, the
+    mean of four seeds in NumPy, and reach 0.87, as the course demands. At depth standard one epoch
+    over half of the data must come within 5 points: a right recipe misses that with a probability
+    below 1e-9. The programs are float32 programs; what other precisions do to a training is the
+    lockstep spec's business.
     """
     data, recipe, expected, bound = exercise
     observed = accuracy(cell, data, recipe)
