@@ -49,13 +49,17 @@ def mps(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The machinery under fixtures/ and reference/, in random order; then a smoke pass of specs."""
+    """The machinery under fixtures/ and reference/, in random order; then a smoke pass of specs.
+
+    Ends with how much of the course the specs cover.
+    """
     install(session, "cpu")
     if session.posargs:
         session.run("python", "-m", "pytest", *session.posargs)
         return
     session.run("python", "-m", "pytest", "fixtures", "reference", "--random-order")
     session.run("python", "-m", "pytest", "conformance", "--depth", "smoke")
+    session.run("python", "-m", "fixtures.matrix", "curriculum")
 
 
 @nox.session
