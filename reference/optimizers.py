@@ -111,3 +111,148 @@ class Adam(Optimizer):
             root = np.sqrt(self.squares[i] / number(1 - self.beta2**self.steps))
             change = number(self.learning_rate) * mean / (root + number(self.epsilon))
             parameter.data = parameter.data - change
+
+
+# ----------------------------------------------------------------------------------------------
+# The same updates as functions of arrays, for trajectories under given gradients. Each takes and
+# returns arrays of one shape, or `Computed` ones, which know how far rounding may carry them.
+
+
+def sgd_update(weight, gradient, velocity, *, learning_rate, momentum=0.0, nesterov=False):
+    """One step of `SGD` in the convention of torch: the new (weight, velocity)."""
+    velocity = momentum * velocity + gradient
+    direction = gradient + momentum * velocity if nesterov else velocity
+    return weight - learning_rate * direction, velocity
+
+
+def adam_update(
+    weight,
+    gradient,
+    mean,
+    square,
+    power1,
+    power2,
+    *,
+    learning_rate,
+    beta1,
+    beta2,
+    epsilon,
+    epsilon_hat=False,
+    weight_decay=0.0,
+):
+    """One step of Adam or AdamW: the new (weight, mean, square, power1, power2).
+
+    mean and square start at 0; power1 and power2, which are beta1**t and beta2**t, at 1.
+
+                     w = w - learning_rate * weight_decay * w, and then
+        torch, optax  w = w - learning_rate * (mean / (1 - power1))
+                                            / (sqrt(square / (1 - power2)) + epsilon)
+        epsilon_hat  w = w - learning_rate * sqrt(1 - power2) / (1 - power1)
+                                            * mean / (sqrt(square) + epsilon)
+
+    The second is how Keras computes: its epsilon acts as epsilon / sqrt(1 - power2) would in the
+    first. Sources: Kingma and Ba (2015), arXiv:1412.6980, algorithm 1 and the note at the end of
+    its section 2; Loshchilov and Hutter (2019), arXiv:1711.05101, algorithm 2.
+    """
+    power1, power2 = power1 * beta1, power2 * beta2
+    mean = beta1 * mean + (1 - beta1) * gradient
+    square = beta2 * square + (1 - beta2) * (gradient * gradient)
+    if epsilon_hat:
+        rate = learning_rate * np.sqrt(1 - power2) / (1 - power1)
+        change = rate * mean / (np.sqrt(square) + epsilon)
+    else:
+        root = np.sqrt(square / (1 - power2))
+        change = learning_rate * (mean / (1 - power1)) / (root + epsilon)
+    if weight_decay:
+        weight = weight - learning_rate * weight_decay * weight
+    return weight - change, mean, square, power1, power2
+
+
+def rmsprop_update(
+    weight,
+    gradient,
+    square,
+    mean,
+    velocity,
+    *,
+    learning_rate,
+    decay,
+    epsilon,
+    epsilon_in_root,
+    momentum=0.0,
+    centered=False,
+):
+    """One step of RMSprop: the new (weight, square, mean, velocity), all but weight from 0.
+
+        square = decay * square + (1 - decay) * g**2       mean = decay * mean + (1 - decay) * g
+        variance = square, or square - mean**2 where `centered`
+        velocity = momentum * velocity + g / root          w = w - learning_rate * velocity
+
+    root is sqrt(variance) + epsilon in torch, sqrt(variance + epsilon) where `epsilon_in_root`, as
+    in Keras and optax. Source: Hinton, Neural Networks for Machine Learning, lecture 6e (2012);
+    Graves (2013), arXiv:1308.0850, equations 38 to 45, for the centered variant with momentum.
+    """
+    square = decay * square + (1 - decay) * (gradient * gradient)
+    mean = decay * mean + (1 - decay) * gradient
+    variance = square - mean * mean if centered else square
+    root = np.sqrt(variance + epsilon) if epsilon_in_root else np.sqrt(variance) + epsilon
+    velocity = momentum * velocity + gradient / root
+    return weight - learning_rate * velocity, square, mean, velocity
+
+
+class Computed(np.lib.mixins.NDArrayOperatorsMixin):
+    """An array, and a bound on the rounding error a computation of it has gathered so far.
+
+    value   float64 array: what exact arithmetic gives
+    error   float64 array: how far from it arithmetic of unit roundoff `unit` may be
+
+    +, -, *, / and np.sqrt work between such arrays and with plain arrays and numbers, which are
+    taken to be exact. Every operation passes the errors of its operands on and adds `ROUNDINGS`
+    roundings of its result: its own, and one for a library that takes another valid way there (a
+    product more, another order, a root that is not correctly rounded).
+    Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.3 (running
+    error analysis).
+    """
+
+    ROUNDINGS = 2
+
+    def __init__(self, value, unit, error=0.0):
+        self.value = np.asarray(value, np.float64)
+        self.unit = unit
+        self.error = np.broadcast_to(np.asarray(error, np.float64), self.value.shape)
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        if method != "__call__" or kwargs or ufunc not in _PASSED_ON:
+            return NotImplemented
+        operands = [x if isinstance(x, Computed) else Computed(x, self.unit) for x in inputs]
+        value = ufunc(*(operand.value for operand in operands))
+        error = _PASSED_ON[ufunc](value, *operands)
+        return Computed(
+            value, self.unit, error + self.ROUNDINGS * self.unit * (np.abs(value) + error)
+        )
+
+
+def _sum_error(value, a, b):
+    return a.error + b.error
+
+
+def _product_error(value, a, b):
+    return np.abs(a.value) * b.error + a.error * (np.abs(b.value) + b.error)
+
+
+def _quotient_error(value, a, b):
+    return (a.error + np.abs(value) * b.error) / (np.abs(b.value) - b.error)
+
+
+def _root_error(value, a):
+    return value - np.sqrt(np.maximum(a.value - a.error, 0))
+
+
+# operation -> the error its operands pass on to its result, at most
+_PASSED_ON = {
+    np.add: _sum_error,
+    np.subtract: _sum_error,
+    np.multiply: _product_error,
+    np.divide: _quotient_error,
+    np.sqrt: _root_error,
+}

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from reference.autodiff import Tensor
-from reference.optimizers import SGD, Adam
+from reference.optimizers import (
+    SGD,
+    Adam,
+    Computed,
+    adam_update,
+    rmsprop_update,
+    sgd_update,
+)
 
 
 def weight_after(gradients, learning_rate, **options):
@@ -171,3 +178,126 @@ def test_adam_skips_parameters_without_gradient_and_keeps_the_dtype():
 def test_adam_refuses_values_out_of_range(wrong):
     with pytest.raises(ValueError, match="expected"):
         Adam([], 0.1, **wrong)
+
+
+# ----------------------------------------------------------------------------------------------
+# The updates as functions of arrays.
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_the_sgd_function_is_the_sgd_class(nesterov):
+    """Two steps from weight 1 and velocity 0, in binary fractions: exact."""
+    weight, velocity, weights = 1.0, 0.0, []
+    for gradient in (1.0, 2.0):
+        weight, velocity = sgd_update(
+            weight, gradient, velocity, learning_rate=0.5, momentum=0.5, nesterov=nesterov
+        )
+        weights.append(weight)
+    assert weights == ([0.25, -1.375] if nesterov else [0.5, -0.75])
+    assert velocity == 2.5
+
+
+def adam_weights(gradients, **options):
+    weight, state, weights = 1.0, (0.0, 0.0, 1.0, 1.0), []
+    for gradient in gradients:
+        weight, *state = adam_update(weight, gradient, *state, **options)
+        weights.append(weight)
+    return weights
+
+
+def test_epsilon_stands_outside_the_corrected_or_the_uncorrected_root():
+    """beta1 1/2, beta2 3/4, gradients 1 and 2, epsilon 1, as in the test of the class above.
+
+    Uncorrected roots are sqrt(1/4) and sqrt(19/16); the corrections are (1/2)/(1/2) = 1 and
+    sqrt(7/16)/(3/4).
+    """
+    options = {"learning_rate": 0.5, "beta1": 0.5, "beta2": 0.75, "epsilon": 1.0}
+    first = 1 - 0.5 * 1 / (1 + 1)
+    second = first - 0.5 * (5 / 3) / (np.sqrt(19 / 7) + 1)
+    np.testing.assert_allclose(adam_weights([1.0, 2.0], **options), [first, second], rtol=1e-15)
+
+    first = 1 - 0.5 * 1 * 0.5 / (0.5 + 1)
+    second = first - 0.5 * (np.sqrt(7 / 16) / 0.75) * 1.25 / (np.sqrt(19 / 16) + 1)
+    np.testing.assert_allclose(
+        adam_weights([1.0, 2.0], epsilon_hat=True, **options), [first, second], rtol=1e-15
+    )
+
+
+def test_weight_decay_is_decoupled_from_the_gradient():
+    """Without gradient every step multiplies the weight by 1 - 0.5 * 0.25 = 7/8."""
+    options = {"learning_rate": 0.5, "beta1": 0.5, "beta2": 0.75, "epsilon": 1.0}
+    weights = adam_weights([0.0, 0.0, 0.0], weight_decay=0.25, **options)
+    assert weights == [7 / 8, 49 / 64, 343 / 512]
+
+
+def rmsprop_weights(gradients, **options):
+    weight, state, weights = 1.0, (0.0, 0.0, 0.0), []
+    for gradient in gradients:
+        weight, *state = rmsprop_update(weight, gradient, *state, decay=0.75, **options)
+        weights.append(weight)
+    return weights
+
+
+def test_rmsprop_two_steps_by_hand():
+    """Gradients 2 and 4: squares 1 and 3/4 + 4 = 19/4, means 1/2 and 3/8 + 1 = 11/8."""
+    options = {"learning_rate": 0.5, "epsilon": 3.0}
+    outside = [1 - 0.5 * 2 / 4, 0.75 - 0.5 * 4 / (np.sqrt(19 / 4) + 3)]
+    inside = [1 - 0.5 * 2 / 2, 0.5 - 0.5 * 4 / np.sqrt(19 / 4 + 3)]
+    np.testing.assert_allclose(
+        rmsprop_weights([2.0, 4.0], epsilon_in_root=False, **options), outside, rtol=1e-15
+    )
+    np.testing.assert_allclose(
+        rmsprop_weights([2.0, 4.0], epsilon_in_root=True, **options), inside, rtol=1e-15
+    )
+    velocities = [2 / np.sqrt(1 - 1 / 4 + 3), 4 / np.sqrt(19 / 4 - 121 / 64 + 3)]
+    velocities[1] += 0.5 * velocities[0]
+    np.testing.assert_allclose(
+        rmsprop_weights([2.0, 4.0], epsilon_in_root=True, centered=True, momentum=0.5, **options),
+        1 - 0.5 * np.cumsum(velocities),
+        rtol=1e-15,
+    )
+
+
+# ----------------------------------------------------------------------------------------------
+# How far rounding may carry them.
+
+UNIT = 2.0**-11  # of float16
+
+
+def test_a_computed_array_bounds_what_float16_does():
+    """2000 random expressions in float16 stay within the bound, and some use a third of it."""
+    generator = np.random.default_rng(0)
+    a, b, c = generator.uniform(0.5, 4, (3, 2000)).astype(np.float16)
+
+    def expression(a, b, c):
+        return np.sqrt(a * a + b / c) - (b + 2) * c / 4
+
+    computed = expression(*(Computed(x.astype(np.float64), UNIT) for x in (a, b, c)))
+    exact = expression(*(x.astype(np.float64) for x in (a, b, c)))
+    np.testing.assert_array_equal(computed.value, exact)
+    share = np.abs(expression(a, b, c).astype(np.float64) - exact) / computed.error
+    assert share.max() < 1
+    assert share.max() > 0.15
+
+
+@pytest.mark.parametrize(
+    "operation, error",
+    [
+        (lambda x, y: x + y, 0.25 + 0.5),
+        (lambda x, y: x - y, 0.25 + 0.5),
+        (lambda x, y: x * y, 4.25 * 8.5 - 4 * 8),
+        (lambda x, y: x / y, 4.25 / 7.5 - 4 / 8),
+        (lambda x, y: np.sqrt(x), 2 - np.sqrt(3.75)),
+        (lambda x, y: 1 - x, 0.25),
+    ],
+)
+def test_operations_pass_the_errors_of_their_operands_on(operation, error):
+    """With no rounding of their own: the farthest that 4 ± 1/4 and 8 ± 1/2 can go."""
+    result = operation(Computed(4.0, 0.0, 0.25), Computed(8.0, 0.0, 0.5))
+    np.testing.assert_allclose(result.error, error, rtol=1e-14)
+
+
+def test_operations_add_roundings_of_their_own_and_nothing_else_is_understood():
+    assert (Computed(3.0, UNIT) + 1).error == 2 * UNIT * 4
+    with pytest.raises(TypeError):
+        np.exp(Computed(3.0, UNIT))
