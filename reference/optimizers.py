@@ -144,13 +144,13 @@ def adam_update(
 
     mean and square start at 0; power1 and power2, which are beta1**t and beta2**t, at 1.
 
-                     w = w - learning_rate * weight_decay * w, and then
+                      w = w - learning_rate * weight_decay * w, and then
         torch, optax  w = w - learning_rate * (mean / (1 - power1))
                                             / (sqrt(square / (1 - power2)) + epsilon)
-        epsilon_hat  w = w - learning_rate * sqrt(1 - power2) / (1 - power1)
+        Keras         w = w - learning_rate * sqrt(1 - power2) / (1 - power1)
                                             * mean / (sqrt(square) + epsilon)
 
-    The second is how Keras computes: its epsilon acts as epsilon / sqrt(1 - power2) would in the
+    The second is `epsilon_hat`: there epsilon acts as epsilon / sqrt(1 - power2) would in the
     first. Sources: Kingma and Ba (2015), arXiv:1412.6980, algorithm 1 and the note at the end of
     its section 2; Loshchilov and Hutter (2019), arXiv:1711.05101, algorithm 2.
     """
