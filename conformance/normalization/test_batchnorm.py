@@ -454,18 +454,20 @@ def outputs_in_keras(cell):
 
 
 def outputs_in_jax(cell):
+    import jax
     import jax.numpy as jnp
     from flax import nnx
 
     layer = nnx.BatchNorm(
         1, dtype=cell.compute_dtype, param_dtype=cell.dtype, rngs=nnx.Rngs(cell.seed)
     )
+    # The mean begins at 0 and the variance at 1: make that 1 and 4.
+    statistics = jax.tree.map(lambda initial: 3 * initial + 1, nnx.state(layer, nnx.BatchStat))
     x = jnp.asarray(BATCHES[0], cell.dtype)
     forward = cell.compile(lambda layer, x: layer(x), jit=nnx.jit)
     layer.train()
     training = forward(layer, x)
-    layer.mean[...] = jnp.ones(1)
-    layer.var[...] = jnp.full(1, 4.0)
+    nnx.update(layer, statistics)
     layer.eval()
     return training, forward(layer, x)
 

@@ -1,0 +1,294 @@
+"""self.log: what of it is kept, and what reaches the logger.
+
+The ten numbers below come in batches of 4, 4 and 2, whose means are 2.5, 6.5 and 12:
+
+    1 2 3 4 | 5 6 7 8 | 9 15        mean of all ten: 6, mean of the three means: 7
+
+The value of an epoch is the mean of the batch values weighted by the sizes of the batches, so it is
+the mean of all samples. Who averages the batch means himself counts the two samples of the last
+batch twice as often as the others.
+
+                          on_step   on_epoch    what is kept of an epoch
+    training_step         True      False       the value of the last batch
+    validation_step       False     True        the weighted mean
+    test_step             False     True        the weighted mean
+
+Sources: class 123, definitions 3, common mistake 1, homework 1 and 3 and topic 6;
+https://lightning.ai/docs/pytorch/stable/extensions/logging.html
+"""
+
+import csv
+import importlib.util
+
+import numpy as np
+
+from fixtures.matrix import behaviour
+from fixtures.precision import Bound, accumulated, round_to
+
+SAMPLES = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 15.0])
+
+WIDE = "what is logged in 16 bits is kept in float32"
+
+
+def samples_in(precision):
+    """A third more than each, so that every format has something to round."""
+    return round_to(SAMPLES + 1 / 3, precision)
+
+
+def mean_bound(roundings, precision):
+    """`roundings` for the value of a batch, and seven for the mean of an epoch.
+
+    Lightning keeps what is logged in float32, or in float64 where it is.
+    """
+    wide = "float64" if precision == "float64" else "float32"
+    return Bound(
+        relative=accumulated(roundings, precision) + accumulated(7, wide),
+        because=f"{roundings} roundings in {precision} and 7 in {wide}",
+    )
+
+
+def batches(cell, batch_size=4):
+    import torch
+
+    samples = torch.tensor(samples_in(cell.precision), dtype=cell.dtype)
+    return torch.utils.data.DataLoader(samples, batch_size=batch_size)
+
+
+# ----------------------------------------------------------------------------------------------
+# Means over unequal batches.
+
+
+def mistake_in_lightning(cell):
+    """Collects the batch means and averages them at the end of the epoch."""
+    import lightning
+    import torch
+
+    class Mean(lightning.LightningModule):
+        def on_validation_epoch_start(self):
+            self.means = []
+
+        def validation_step(self, batch, batch_index):
+            self.means.append(batch.mean())
+
+        def on_validation_epoch_end(self):
+            self.log("mean", torch.stack(self.means).mean())
+
+    [metrics] = lightning.Trainer(**cell.trainer_options).validate(
+        Mean(), batches(cell), verbose=False
+    )
+    return metrics["mean"]
+
+
+def fix_in_lightning(cell):
+    import lightning
+
+    class Mean(lightning.LightningModule):
+        def validation_step(self, batch, batch_index):
+            self.log("mean", batch.mean())
+
+    [metrics] = lightning.Trainer(**cell.trainer_options).validate(
+        Mean(), batches(cell), verbose=False
+    )
+    return metrics["mean"]
+
+
+def returned_by_test_in_lightning(cell):
+    """With the size of the batch told, where Lightning could not infer it."""
+    import lightning
+
+    class Mean(lightning.LightningModule):
+        def test_step(self, batch, batch_index):
+            self.log("mean", batch.mean(), batch_size=len(batch))
+
+    [metrics] = lightning.Trainer(**cell.trainer_options).test(Mean(), batches(cell), verbose=False)
+    return metrics["mean"]
+
+
+@behaviour(
+    "lightning.test-loop-weighted-mean",
+    frameworks="lightning",
+    precisions="float64 float32 bfloat16",
+    modes="eager",
+)
+def test_test_loop_weighted_mean(mistake, fix, returned_by_test, cell, expect):
+    """validate and test return the mean weighted by batch size: 6 + 1/3, as over all ten samples.
+
+    The mean of the three batch means is 7 + 1/3. Four roundings for the mean of a batch of at most
+    four, and seven, in float32 or float64, for the products, sums and quotient of the epoch.
+    """
+    samples = samples_in(cell.precision)
+    bound = mean_bound(4, cell.precision)
+    means = [samples[:4].mean(), samples[4:8].mean(), samples[8:].mean()]
+    expect.within(
+        bound,
+        observed=mistake(cell),
+        expected=np.mean(means),
+        what="mean of means",
+        other_precision=WIDE,
+    )
+    expect.within(
+        bound,
+        observed=fix(cell),
+        expected=samples.mean(),
+        what="validation mean",
+        other_precision=WIDE,
+    )
+    expect.within(
+        bound,
+        observed=returned_by_test(cell),
+        expected=samples.mean(),
+        what="test mean",
+        other_precision=WIDE,
+    )
+
+
+def logged_in_lightning(cell):
+    """The callback metrics after each of two epochs; in the second all values are 16 more."""
+    import lightning
+    import torch
+
+    class Model(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.zeros(1))
+            self.seen = []
+
+        def training_step(self, batch, batch_index):
+            value = batch.mean() + 16 * self.current_epoch
+            self.log("untold", value)
+            self.log("both", value, on_step=True, on_epoch=True)
+            self.log("epoch", value, on_step=False, on_epoch=True)
+            self.log("largest", value, on_step=False, on_epoch=True, reduce_fx="max")
+            return self.w.sum()
+
+        def validation_step(self, batch, batch_index):
+            self.log("validation", batch.mean() + 16 * self.current_epoch)
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.0)
+
+    class Recorder(lightning.Callback):
+        def on_train_epoch_end(self, trainer, module):
+            module.seen.append({k: v.item() for k, v in trainer.callback_metrics.items()})
+
+    model = Model()
+    lightning.Trainer(
+        max_epochs=2, num_sanity_val_steps=0, callbacks=[Recorder()], **cell.trainer_options
+    ).fit(model, batches(cell), batches(cell))
+    return model.seen
+
+
+@behaviour(
+    "lightning.log-defaults",
+    frameworks="lightning",
+    precisions="float64 float32 bfloat16",
+    modes="eager",
+)
+def test_log_defaults(logged, cell, expect):
+    """Logged in training_step: the last batch's value; with on_epoch: the weighted mean, too.
+
+    With both on_step and on_epoch the names end in _step and _epoch, and the bare name is the
+    epoch's. In validation_step on_epoch is the default. Every epoch starts anew. Four roundings for
+    the mean of a batch, one for the 16, and seven, in float32 or float64, for the epoch.
+    """
+    samples = samples_in(cell.precision)
+    for epoch, seen in enumerate(logged(cell)):
+        bound = mean_bound(5, cell.precision)
+        last, mean = samples[8:].mean() + 16 * epoch, samples.mean() + 16 * epoch
+        expected = {
+            "untold": last,
+            "both_step": last,
+            "both_epoch": mean,
+            "both": mean,
+            "epoch": mean,
+            "largest": last,
+            "validation": mean,
+        }
+        expect.exactly(observed=sorted(seen), expected=sorted(expected), what="names")
+        for name, value in expected.items():
+            expect.within(
+                bound, observed=seen[name], expected=value, what=f"{name} of epoch {epoch}"
+            )
+
+
+# ----------------------------------------------------------------------------------------------
+# What a logger writes down.
+
+
+def rows_in_lightning(cell, folder):
+    """(name, step, value) of the file that CSVLogger wrote, in two epochs of five batches."""
+    import lightning
+    import torch
+    from lightning.pytorch.loggers import CSVLogger
+
+    class Model(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.zeros(1))
+
+        def training_step(self, batch, batch_index):
+            self.log("w", self.w.detach().sum())
+            return self.w.sum()
+
+        def validation_step(self, batch, batch_index):
+            self.log("val_w", self.w.sum())
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=1.0)
+
+    options = {**cell.trainer_options, "logger": CSVLogger(folder, name="run", version="one")}
+    lightning.Trainer(max_epochs=2, num_sanity_val_steps=0, log_every_n_steps=2, **options).fit(
+        Model(), batches(cell, batch_size=2), batches(cell)
+    )
+    with open(folder / "run" / "one" / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        name: [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
+        for name in ("w", "val_w")
+    }
+
+
+@behaviour(
+    "lightning.log-every-n-steps",
+    frameworks="lightning",
+    precisions="float32",
+    modes="eager",
+)
+def test_log_every_n_steps(rows, cell, expect, tmp_path):
+    """The logger gets every n-th step, counted from 0 over all epochs, and every epoch's value.
+
+    Before step s the weight is -s. log_every_n_steps=2 writes steps 1, 3, 5, 7 and 9 of ten. What
+    validation logs bears the step it came after: 4 and 9, where the weight is -5 and -10.
+    """
+    expect.exactly(
+        observed=rows(cell, tmp_path),
+        expected={
+            "w": [(1, -1.0), (3, -3.0), (5, -5.0), (7, -7.0), (9, -9.0)],
+            "val_w": [(4, -5.0), (9, -10.0)],
+        },
+        what="rows of metrics.csv",
+    )
+
+
+def default_logger_in_lightning(cell, folder):
+    import lightning
+
+    options = {k: v for k, v in cell.trainer_options.items() if k != "logger"}
+    trainer = lightning.Trainer(default_root_dir=folder, **options)
+    return type(trainer.logger).__name__
+
+
+@behaviour(
+    "lightning.default-logger",
+    frameworks="lightning",
+    precisions="float32",
+    modes="eager",
+)
+def test_default_logger(default_logger, cell, expect, tmp_path):
+    """A Trainer logs to TensorBoard where tensorboard or tensorboardX is installed, else to CSV."""
+    installed = any(importlib.util.find_spec(name) for name in ("tensorboard", "tensorboardX"))
+    expect.exactly(
+        observed=default_logger(cell, tmp_path),
+        expected="TensorBoardLogger" if installed else "CSVLogger",
+        what="class of the default logger",
+    )
