@@ -192,6 +192,7 @@ default_patience_in_keras = 0
     frameworks="lightning keras",
     precisions="float32",
     modes="eager",
+    depth="standard",
 )
 def test_early_stopping_default_patience(epochs, default_patience, cell, expect):
     """By default Keras waits for 0 epochs, which stops after the second, and Lightning for 3.
@@ -230,6 +231,7 @@ def test_early_stopping_min_delta(epochs, cell, expect):
     frameworks="keras",
     precisions="float32",
     modes="eager",
+    depth="standard",
 )
 def test_early_stopping_start_from_epoch(epochs, cell, expect):
     """The first `start_from_epoch` epochs are not looked at, however good they were.
@@ -271,6 +273,7 @@ def weights_with_baseline_in_keras(cell, cases):
     frameworks="numpy keras",
     precisions="float32",
     modes="eager",
+    depth="standard",
 )
 def test_early_stopping_baseline(weights_with_baseline, cell, expect):
     """If no epoch improves on the baseline, training runs for `patience` epochs.
@@ -361,6 +364,7 @@ def without_stop_in_keras(cell, **options):
     frameworks="keras",
     precisions="float32",
     modes="eager compiled",
+    depth="standard",
     costly=COSTLY,
 )
 def test_early_stopping_restore_without_stop(without_stop, cell, expect):

@@ -184,6 +184,7 @@ def improving_epochs_in_keras(cell, folder):
     frameworks="keras",
     precisions="float32",
     modes="eager",
+    depth="standard",
 )
 def test_model_checkpoint_every_epoch(every_epoch, improving_epochs, cell, expect, tmp_path):
     """With {epoch} in its name every epoch has a file; with save_best_only, those that improve.

@@ -245,6 +245,7 @@ def losses_in_jax(cell, run):
         "others": "float64 float32 tf32 bfloat16 float16 mixed_bfloat16 mixed_float16",
     },
     modes="eager compiled",
+    depth="standard",
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "optax>=0.2"},
     costly=COSTLY,
 )
