@@ -254,4 +254,4 @@ def test_bias_initializer(bias, largest_bias, cell, expect):
     """
     largest = abs(cell.to_numpy(bias(cell))).max()
     expect.at_least(observed=largest, least=0.9 * largest_bias, what="largest bias")
-    expect.at_least(observed=largest_bias * (1 + 1e-6), least=largest, what="bound of the biases")
+    expect.at_most(observed=largest, most=largest_bias * (1 + 1e-6), what="largest bias")

@@ -101,7 +101,7 @@ def expect_share(expect, kept, probability, false_alarm, what):
     counts = kept.sum(axis=0).reshape(-1)
     least, most = binomial_limits(len(kept), probability, false_alarm / counts.size)
     expect.at_least(observed=int(counts.min()), least=least, what=f"fewest {what}")
-    expect.at_least(observed=-int(counts.max()), least=-most, what=f"most {what}, negative")
+    expect.at_most(observed=int(counts.max()), most=most, what=f"most {what}")
 
 
 @behaviour(
