@@ -24,16 +24,10 @@ https://optax.readthedocs.io/en/latest/api/optimizers.html#optax.rmsprop
 
 import numpy as np
 
+from conformance.optimizers.ten_steps import START, ten_gradients, thirds
 from fixtures.matrix import behaviour
-from fixtures.precision import Bound, round_to, unit_roundoff
+from fixtures.precision import Bound, unit_roundoff
 from reference.optimizers import Computed, rmsprop_update
-
-# Two parameters, and ten gradients for each that change sign and size from step to step. A third of
-# each number is used, rounded to the cell's precision: its last bit is set as often as not, so that
-# a detour through a narrower format shows.
-START = (np.array([[1.0, -2.0, 0.5], [0.25, 2.0, -1.5]]), np.array([1.5, -0.5, 2.0, -1.0]))
-DIRECTIONS = (np.array([[1.0, -2.0, 3.0], [-0.5, 2.0, -1.0]]), np.array([2.0, -3.0, 1.0, 0.5]))
-SIZES = (1.0, -2.0, 0.5, 3.0, -0.25, 4.0, -1.0, 2.0, -3.0, 0.75)
 
 # Every format holds these exactly.
 LEARNING_RATE = 1 / 8
@@ -52,19 +46,6 @@ velocity_scale_in_torch = 1
 velocity_scale_in_tensorflow = LEARNING_RATE
 velocity_scale_in_keras = LEARNING_RATE
 velocity_scale_in_jax = -LEARNING_RATE
-
-
-def thirds(arrays, precision):
-    """A third of each array, rounded to the precision."""
-    return [round_to(array / 3, precision) for array in arrays]
-
-
-def ten_gradients(precision):
-    """Gradient t of a parameter: size t of its direction, shifted by the size from the far end."""
-    return [
-        thirds([size * direction + shift for direction in DIRECTIONS], precision)
-        for size, shift in zip(SIZES, reversed(SIZES), strict=True)
-    ]
 
 
 def trained_in_numpy(cell, start, steps, **options):

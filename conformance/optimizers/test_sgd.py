@@ -23,13 +23,12 @@ https://optax.readthedocs.io/en/latest/api/optimizers.html#optax.sgd
 
 import numpy as np
 
+from conformance.optimizers.ten_steps import START, thirds
 from fixtures.matrix import behaviour
-from fixtures.precision import Bound, round_to, unit_roundoff
+from fixtures.precision import Bound, unit_roundoff
 from reference.optimizers import Computed, sgd_update
 
-# Two parameters, and ten gradients for each. A third of each number is used, rounded to the cell's
-# precision: its last bit is set as often as not, so that a detour through a narrower format shows.
-START = (np.array([[1.0, -2.0, 0.5], [0.25, 2.0, -1.5]]), np.array([1.5, -0.5, 2.0, -1.0]))
+# Ten gradients for each of the two parameters.
 GRADIENTS = [
     (np.array([[1.0, -2.0, 0.5], [3.0, -0.25, 4.0]]), np.array([2.0, -1.0, 0.25, 3.0])),
     (np.array([[-0.5, 1.0, 2.0], [1.5, 0.75, -3.0]]), np.array([-1.5, 4.0, 0.5, -0.25])),
@@ -55,11 +54,6 @@ velocity_scale_in_jax = 1
 
 # momentum-update and adam-update compile the same machinery in float32.
 COSTLY = "torch-*-compiled"
-
-
-def thirds(arrays, precision):
-    """A third of each array, rounded to the precision."""
-    return [round_to(array / 3, precision) for array in arrays]
 
 
 def trained_in_numpy(cell, start, steps, momentum=0.0, nesterov=False):
