@@ -9,6 +9,12 @@ U = 2.0**-53
 RNG = np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True)
+def the_same_numbers_in_any_order(monkeypatch):
+    """Each test draws from the start of the stream, whichever tests ran before it."""
+    monkeypatch.setitem(globals(), "RNG", np.random.default_rng(0))
+
+
 def gate(inputs=2, units=3, bias=0.0):
     return Gate(
         RNG.normal(size=(inputs, units)),
