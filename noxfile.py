@@ -1,4 +1,4 @@
-"""The commands of the suite: `nox -s cpu`, `gpu`, `mps`, `tests`, `lint`.
+"""The commands of the suite: `nox -s cpu`, `gpu`, `mps`, `compare`, `merge`, `report`, `tests`, ...
 
     python3 -m pip install nox
     python3 -m nox -s cpu
@@ -6,6 +6,7 @@
 Words after `--` go to pytest: `nox -s cpu -- --framework torch --area autograd`.
 """
 
+import argparse
 import datetime
 import os
 import re
@@ -58,8 +59,33 @@ def tests(session: nox.Session) -> None:
         session.run("python", "-m", "pytest", *session.posargs)
         return
     session.run("python", "-m", "pytest", "fixtures", "reference", "--random-order")
-    session.run("python", "-m", "pytest", "conformance", "--depth", "smoke")
+    session.run("python", "-m", "pytest", "conformance", "--depth", "smoke", "--no-record")
     session.run("python", "-m", "fixtures.matrix", "curriculum")
+
+
+@nox.session
+def compare(session: nox.Session) -> None:
+    """OLD NEW: what flipped between two records; fails on a regression."""
+    install(session, "records")
+    session.run("python", "-m", "fixtures.records", "compare", *session.posargs)
+
+
+@nox.session
+def merge(session: nox.Session) -> None:
+    """DIR...: one record of several: shards, devices, Keras backends."""
+    install(session, "records")
+    if any(word.startswith("--output") for word in session.posargs):
+        output = []
+    else:
+        output = ["--output", str(new_record())]
+    session.run("python", "-m", "fixtures.records", "merge", *session.posargs, *output)
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """RECORD [RECORD...]: one HTML page of the last record, compared with those before it."""
+    install(session, "records")
+    session.run("python", "-m", "fixtures.reports", "html", *session.posargs)
 
 
 @nox.session
@@ -80,27 +106,58 @@ def install(session: nox.Session, group: str) -> None:
 def run_specs(session: nox.Session, device: str) -> None:
     """Run every spec on one device: all frameworks, then Keras on its two other backends.
 
-    Each run leaves a record; together they end in one matrix. Words of the caller make it one run,
-    on the backend of the caller.
+    Each run leaves a record in a folder of parts; merged, they are the record of the session.
+    Words of the caller beyond those of `session_options` make it one run, on their backend.
     """
-    results = Path("results") / f"{now()}-{host()}"
-    runs = {"all": (os.environ.get("KERAS_BACKEND", "tensorflow"), session.posargs)}
-    if not session.posargs:
-        others = [backend for backend in KERAS_BACKENDS if backend != runs["all"][0]]
-        runs |= {f"keras-{backend}": (backend, ["-k", "keras_"]) for backend in others}
-    for name, (backend, words) in runs.items():
-        session.run(
-            *("python", "-m", "pytest", "conformance", "--device", device, "--no-matrix"),
-            *("--record", str(results / name), f"--junitxml={results / name}.xml", *words),
-            env={"KERAS_BACKEND": backend},
-            success_codes=[0, TESTS_FAILED, NO_TESTS],
-        )
-    session.run("python", "-m", "fixtures.reports", *(str(results / name) for name in runs))
+    options, words = session_options(session.posargs)
+    record = Path(options.resume) if options.resume else new_record()
+    parts = record.with_name(f"{record.name}-parts")
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    chosen = [word for name in ("depth", "shard", "durations") for word in option(name, options)]
+    if words or is_record(record):
+        run_pytest(session, record, backend, ["--device", device, *chosen, *words])
+    else:
+        others = [other for other in KERAS_BACKENDS if other != backend]
+        runs = {"all": (backend, [])}
+        runs |= {f"keras-{other}": (other, ["-k", "keras_"]) for other in others}
+        for name, (keras_backend, narrowed) in runs.items():
+            arguments = ["--device", device, *chosen, *narrowed]
+            run_pytest(session, parts / name, keras_backend, arguments)
+        merged = (*(str(parts / name) for name in runs), "--output", str(record))
+        session.run("python", "-m", "fixtures.records", "merge", *merged)
+    session.run("python", "-m", "fixtures.reports", "summary", str(record))
 
 
-def now() -> str:
-    return datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+def session_options(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The options that hold for each of a session's runs, and the other words."""
+    parser = argparse.ArgumentParser(prog="nox -s cpu --", add_help=False, allow_abbrev=False)
+    for name in ("depth", "shard", "durations", "resume"):
+        parser.add_argument(f"--{name}")
+    return parser.parse_known_args(words)
 
 
-def host() -> str:
-    return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()) or "unnamed"
+def option(name: str, options: argparse.Namespace) -> list[str]:
+    value = getattr(options, name)
+    return [f"--{name}", value] if value else []
+
+
+def run_pytest(session: nox.Session, record: Path, backend: str, arguments: list[str]) -> None:
+    """One run of the specs into `record`; what the record has already is not run again."""
+    where = "--resume" if is_record(record) else "--record"
+    session.run(
+        *("python", "-m", "pytest", "conformance", "--no-matrix", where, str(record)),
+        *(f"--junitxml={record}.xml", *arguments),
+        env={"KERAS_BACKEND": backend},
+        success_codes=[0, TESTS_FAILED, NO_TESTS],
+    )
+
+
+def is_record(folder: Path) -> bool:
+    return (folder / "header.json").is_file()
+
+
+def new_record() -> Path:
+    """A folder's name that no other run has: UTC time and host."""
+    time = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()) or "unnamed"
+    return Path("results") / f"{time}-{host}"
