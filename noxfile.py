@@ -1,4 +1,4 @@
-"""The commands of the suite: `nox -s cpu`, `gpu`, `mps`, `compare`, `merge`, `report`, `tests`, ...
+"""The commands of the suite: `nox -s cpu`, `gpu`, `mps`, `compare`, `merge`, `report`, `faults`, ...
 
     python3 -m pip install nox
     python3 -m nox -s cpu
@@ -22,6 +22,7 @@ nox.options.sessions = ["cpu"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 KERAS_BACKENDS = ("tensorflow", "torch", "jax")
+RUN_OPTIONS = ("depth", "shard", "durations-from")  # which hold for each run of a session
 TESTS_FAILED, NO_TESTS = 1, 5  # https://docs.pytest.org/en/stable/reference/exit-codes.html
 
 
@@ -72,13 +73,14 @@ def compare(session: nox.Session) -> None:
 
 @nox.session
 def merge(session: nox.Session) -> None:
-    """DIR...: one record of several: shards, devices, Keras backends."""
+    """DIR... [--output DIR]: one record of several: shards, devices, Keras backends."""
     install(session, "records")
-    if any(word.startswith("--output") for word in session.posargs):
-        output = []
-    else:
-        output = ["--output", str(new_record())]
-    session.run("python", "-m", "fixtures.records", "merge", *session.posargs, *output)
+    parser = argparse.ArgumentParser(prog="nox -s merge --")
+    parser.add_argument("parts", nargs="+", metavar="DIR")
+    parser.add_argument("--output", metavar="DIR", default=str(new_record()))
+    words = parser.parse_args(session.posargs)
+    session.run("python", "-m", "fixtures.records", "merge", *words.parts, "--output", words.output)
+    session.run("python", "-m", "fixtures.reports", "summary", words.output)
 
 
 @nox.session
@@ -86,6 +88,16 @@ def report(session: nox.Session) -> None:
     """RECORD [RECORD...]: one HTML page of the last record, compared with those before it."""
     install(session, "records")
     session.run("python", "-m", "fixtures.reports", "html", *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Plant every fault in turn: the specs that claim it must notice, controls must pass.
+
+    Words: names of faults, --all, --resume DIR, --sensitivity.
+    """
+    install(session, "cpu")
+    session.run("python", "-m", "fixtures.faults", "run", *session.posargs)
 
 
 @nox.session
@@ -113,13 +125,13 @@ def run_specs(session: nox.Session, device: str) -> None:
     record = Path(options.resume) if options.resume else new_record()
     parts = record.with_name(f"{record.name}-parts")
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    chosen = [word for name in ("depth", "shard", "durations") for word in option(name, options)]
+    chosen = [word for name in RUN_OPTIONS for word in option(name, options)]
     if words or is_record(record):
         run_pytest(session, record, backend, ["--device", device, *chosen, *words])
     else:
         others = [other for other in KERAS_BACKENDS if other != backend]
         runs = {"all": (backend, [])}
-        runs |= {f"keras-{other}": (other, ["-k", "keras_"]) for other in others}
+        runs |= {f"keras-{other}": (other, ["--framework", "keras"]) for other in others}
         for name, (keras_backend, narrowed) in runs.items():
             arguments = ["--device", device, *chosen, *narrowed]
             run_pytest(session, parts / name, keras_backend, arguments)
@@ -131,13 +143,13 @@ def run_specs(session: nox.Session, device: str) -> None:
 def session_options(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The options that hold for each of a session's runs, and the other words."""
     parser = argparse.ArgumentParser(prog="nox -s cpu --", add_help=False, allow_abbrev=False)
-    for name in ("depth", "shard", "durations", "resume"):
+    for name in (*RUN_OPTIONS, "resume"):
         parser.add_argument(f"--{name}")
     return parser.parse_known_args(words)
 
 
 def option(name: str, options: argparse.Namespace) -> list[str]:
-    value = getattr(options, name)
+    value = getattr(options, name.replace("-", "_"))
     return [f"--{name}", value] if value else []
 
 

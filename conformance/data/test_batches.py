@@ -69,6 +69,9 @@ def batches_in_tensorflow(cell, drop):
     frameworks="torch lightning tensorflow",
     precisions="float32",
     modes="eager",
+    catches="torch.dataloader-drops-the-rest torch.dataloader-length-rounds-down "
+    "tensorflow.batch-drops-the-remainder "
+    "lightning.last-batch-skipped-after-the-first-epoch",
 )
 def test_batch_remainder(batches, cell, expect):
     """22 samples in batches of 4: six batches, the last of two; without the rest, five batches.
@@ -106,6 +109,8 @@ def loader_in_torch(cell, **options):
     frameworks="torch",
     precisions="float32",
     modes="eager",
+    catches="torch.dataloader-drops-the-rest torch.dataloader-length-rounds-down "
+    "torch.shuffle-repeats-the-first-order torch.shuffle-replaces-one-sample",
 )
 def test_dataloader_batches(loader, cell, expect):
     """DataLoader(batch_size=32) over 100 samples: 32, 32, 32, 4, every sample exactly once.
@@ -159,7 +164,8 @@ def shares_in_keras(cell, **options):
     )
     one_hot, targets = np.eye(SAMPLES, dtype="float32"), np.zeros((SAMPLES, 1), "float32")
     model.fit(one_hot, targets, epochs=1, verbose=0, **options)
-    return -model.get_weights()[0].ravel(), int(model.optimizer.iterations)
+    steps = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+    return -model.get_weights()[0].ravel(), steps
 
 
 @behaviour(
@@ -167,6 +173,7 @@ def shares_in_keras(cell, **options):
     frameworks="keras",
     precisions="float32",
     modes="eager",
+    catches="keras.fit-skips-the-last-partial-batch",
 )
 def test_fit_trains_on_the_rest(shares, cell, expect):
     """fit(batch_size=4) on 22 samples takes six steps; the last mean is over two samples.

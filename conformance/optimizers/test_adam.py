@@ -122,7 +122,7 @@ def trained_in_tensorflow(cell, start, steps, epsilon, weight_decay=None):
         [tf.identity(variable) for variable in variables],
         [slot.numpy() for slot in optimizer.variables if "momentum" in slot.name],
         [slot.numpy() for slot in optimizer.variables if "velocity" in slot.name],
-        int(optimizer.iterations),
+        int(keras.ops.convert_to_numpy(optimizer.iterations)),
     )
 
 
@@ -143,7 +143,7 @@ def trained_in_keras(cell, start, steps, epsilon, weight_decay=None):
         variables,
         [slot for slot in optimizer.variables if "momentum" in slot.name],
         [slot for slot in optimizer.variables if "velocity" in slot.name],
-        int(optimizer.iterations),
+        int(keras.ops.convert_to_numpy(optimizer.iterations)),
     )
 
 
@@ -225,6 +225,10 @@ def check(expect, cell, epsilon_hat, result, start, steps, **options):
     modes={"keras": "eager", "others": "eager compiled"},
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "optax>=0.2"},
     costly=f"{EAGER_JAX} torch-*-float64-compiled torch-*float16-compiled",
+    catches="keras.adam-counts-its-steps-from-two torch.adam-stops-after-its-first-step "
+    "torch.adam-epsilon-beside-the-uncorrected-root[!*-bfloat16-*] "
+    "optax.adam-without-bias-correction "
+    "keras.learning-rate-off-by-a-thousandth[keras_*-float64-*|keras_*-float32-*]",
 )
 def test_adam_update(trained, epsilon_hat, cell, expect):
     """Adam divides the corrected average gradient by the root of the corrected average square.
@@ -248,16 +252,17 @@ def test_adam_update(trained, epsilon_hat, cell, expect):
     modes={"keras": "eager", "others": "eager compiled"},
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "optax>=0.2"},
     costly=f"{EAGER_JAX} torch-*-compiled",
+    catches="torch.adamw-decays-like-adam optax.adamw-spares-vectors",
 )
 def test_adamw_decoupled_decay(trained, epsilon_hat, cell, expect):
     """AdamW takes learning rate times weight decay times w off, outside the averages.
 
-    With learning rate 1/8 and weight decay 1/4 each step keeps 31/32 of a weight besides its Adam
-    step, and the averages are those of the gradients alone. Roundings as in adam-update.
+    With learning rate 1/8 and weight decay 1 each step keeps 7/8 of a weight besides its Adam step,
+    and the averages are those of the gradients alone. Roundings as in adam-update.
     """
     start, steps = thirds(START, cell.precision), ten_gradients(cell.precision)
-    result = trained(cell, start, steps, epsilon=1 / 64, weight_decay=1 / 4)
-    check(expect, cell, epsilon_hat, result, start, steps, epsilon=1 / 64, weight_decay=1 / 4)
+    result = trained(cell, start, steps, epsilon=1 / 64, weight_decay=1.0)
+    check(expect, cell, epsilon_hat, result, start, steps, epsilon=1 / 64, weight_decay=1.0)
 
 
 @behaviour(
@@ -266,6 +271,7 @@ def test_adamw_decoupled_decay(trained, epsilon_hat, cell, expect):
     precisions="float64 float32 bfloat16 float16",
     modes="eager",
     needs={"torch": "torch>=2.4"},
+    catches="torch.foreach-adamw-decays-like-adam torch.fused-adam-through-float32",
 )
 def test_torch_implementations_agree(trained, epsilon_hat, cell, expect):
     """foreach=True, fused=True and neither are three implementations of one AdamW.
@@ -274,8 +280,8 @@ def test_torch_implementations_agree(trained, epsilon_hat, cell, expect):
     """
     start, steps = thirds(START, cell.precision), ten_gradients(cell.precision)
     for implementation in ({"foreach": False}, {"foreach": True}, {"fused": True}):
-        result = trained(cell, start, steps, epsilon=1 / 64, weight_decay=1 / 4, **implementation)
-        check(expect, cell, epsilon_hat, result, start, steps, epsilon=1 / 64, weight_decay=1 / 4)
+        result = trained(cell, start, steps, epsilon=1 / 64, weight_decay=1.0, **implementation)
+        check(expect, cell, epsilon_hat, result, start, steps, epsilon=1 / 64, weight_decay=1.0)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -300,6 +306,7 @@ first_step_in_jax = 1 / 2
     modes={"keras": "eager", "others": "eager compiled"},
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "optax>=0.2"},
     costly=f"{EAGER_JAX} torch-*-compiled",
+    catches="torch.adam-epsilon-beside-the-uncorrected-root",
 )
 def test_adam_epsilon_placement(trained, epsilon_hat, first_step, cell, expect):
     """torch and optax add epsilon to the corrected root, Keras to the uncorrected one.
