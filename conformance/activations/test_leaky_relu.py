@@ -121,6 +121,8 @@ def values_and_slopes_in_jax(cell, **how):
     precisions="float64 float32 bfloat16 float16",
     modes="eager compiled",
     costly=COSTLY,
+    catches="tensorflow.leaky-relu-is-relu torch.leaky-relu-gradient-off-by-a-thousandth[*-eager] "
+    "jax.leaky-relu-slope-of-keras",
 )
 def test_leaky_relu_formula(values_and_slopes, slope, cell, expect):
     """Leaky ReLU is x above 0 and slope * x below, and its slope is 1 above and the slope below.

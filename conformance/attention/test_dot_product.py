@@ -186,6 +186,8 @@ def formula_in_jax(cell):
     modes={"keras": "eager", "others": "eager compiled"},
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "jax>=0.4.31"},
     costly=COSTLY,
+    catches="torch.attention-without-scale[*-eager] jax.attention-in-bfloat16 "
+    "keras.attention-scales-by-all-heads[tensorflow-*-float32-*|keras_torch-*-float32-*]",
 )
 def test_scaled_dot_product(formula, cell, expect):
     """softmax(Q Kᵀ / sqrt(d)) V for d = 8, four queries and five keys, and its gradients."""
@@ -234,6 +236,7 @@ def unscaled_in_keras(cell):
     frameworks="numpy keras",
     precisions={"numpy": "float64 float32", "keras": "float64 float32 bfloat16 float16"},
     modes="eager",
+    catches="keras.attention-scaled[keras_tensorflow-*|*-float32-*]",
 )
 def test_keras_attention_unscaled(unscaled, cell, expect):
     """keras.layers.Attention is softmax(Q Kᵀ) V; use_scale=True adds one weight, at first 1.
@@ -368,6 +371,8 @@ def masked_in_jax(cell, causal):
     modes={"keras": "eager", "others": "eager compiled"},
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "jax>=0.4.31"},
     costly=f"{COSTLY} jax-*-eager",
+    catches="torch.causal-mask-lets-the-next-through[*-eager] "
+    "keras.causal-mask-leaks[*-float32-*|!keras_torch-*] jax.attention-ignores-is-causal",
 )
 def test_causal_mask(masked, cell, expect):
     """Other keys and values from position 2 on leave the outputs 0 and 1 as they are, to the bit.

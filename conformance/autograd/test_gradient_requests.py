@@ -88,6 +88,7 @@ def fixes_in_jax(cell):
     precisions="float64 float32 bfloat16 float16",
     modes="eager compiled",
     costly="torch-*-float64-compiled torch-*float16-compiled",
+    catches="torch.backward-adds-up-several-outputs jax.grad-adds-up-several-outputs",
 )
 def test_nonscalar_backward_error(mistake, fixes, refusal, cell, expect):
     """The gradient of two outputs is refused; that of their sum, or with weights, is given.
@@ -119,6 +120,8 @@ def of_two_outputs_in_tensorflow(cell):
     frameworks="tensorflow",
     precisions="float64 float32 bfloat16 float16",
     modes="eager compiled",
+    catches="tensorflow.gradient-of-several-outputs-is-their-mean "
+    "tensorflow.compiled-gradient-off-by-a-thousandth",
 )
 def test_nonscalar_gradient_of_sum(of_two_outputs, cell, expect):
     """tape.gradient of two outputs is, without a word, the gradient of their sum: (3, 12).
@@ -187,6 +190,8 @@ def gradients_in_jax(cell):
     frameworks="numpy torch tensorflow jax",
     precisions="float32",
     modes="eager compiled",
+    catches="tensorflow.unconnected-gradients-are-zero jax.unused-argument-has-a-gradient "
+    "torch.gradient-off-by-a-thousandth[*-eager]",
 )
 def test_unused_variable_gradient(gradients, unused, cell, expect):
     """a² at 3 has the gradient 6; that of a variable b not in it is None, or zero in JAX."""
@@ -216,6 +221,7 @@ def allowed_in_torch(cell):
     frameworks="torch",
     precisions="float32",
     modes="eager",
+    catches="torch.grad-allows-unused-inputs",
 )
 def test_unused_variable_error(refused, allowed, cell, expect):
     """torch.autograd.grad refuses an unused variable; with allow_unused=True it gives None."""
@@ -254,6 +260,7 @@ def zeros_in_tensorflow(cell):
     frameworks="torch tensorflow",
     precisions="float64 float32 bfloat16 float16",
     modes={"torch": "eager", "others": "eager compiled"},
+    catches="torch.materialized-gradients-are-float32 tensorflow.zero-gradients-have-no-shape",
 )
 def test_unused_variable_zeros(zeros, cell, expect):
     """On request the gradient of an unused variable is an array of zeros of its shape.

@@ -106,6 +106,7 @@ def fix_in_lightning(cell):
     frameworks="numpy torch lightning",
     precisions="float64 float32 bfloat16 float16",
     modes="eager compiled",
+    catches="torch.graph-is-never-freed",
 )
 def test_backward_twice(mistake, fix, error, cell, expect):
     """A second backward() raises RuntimeError; retain_graph=True cures it, and 12 + 12 is 24."""
@@ -134,6 +135,7 @@ def sum_twice_in_torch(cell):
     frameworks="torch",
     precisions="float64 float32 bfloat16 float16",
     modes="eager",
+    catches="torch.every-graph-is-spent torch.gradient-off-by-a-thousandth",
 )
 def test_backward_twice_without_saved_tensors(sum_twice, cell, expect):
     """Where nothing was saved, as in (x + x).sum(), a second backward() doubles: [4, 4]."""
@@ -175,6 +177,7 @@ def persistent_in_tensorflow(cell):
     frameworks="tensorflow",
     precisions="float64 float32 bfloat16 float16",
     modes="eager compiled",
+    catches="tensorflow.tape-is-never-used-up",
 )
 def test_tape_single_use(single_use, persistent, cell, expect):
     """A tape gives one set of gradients, then RuntimeError; a persistent one gives 12 and 12."""
@@ -205,6 +208,7 @@ def vjp_twice_in_jax(cell):
     frameworks="jax",
     precisions="float64 float32 bfloat16 float16",
     modes="eager compiled",
+    catches="jax.vjp-is-used-up",
 )
 def test_vjp_is_reusable(vjp_twice, cell, expect):
     """The function that jax.vjp returns gives 12 each time it is called: nothing is freed."""

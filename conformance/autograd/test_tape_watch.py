@@ -70,6 +70,7 @@ def tracked_in_tensorflow(cell):
     frameworks="tensorflow",
     precisions="float64 float32 bfloat16 float16",
     modes="eager compiled",
+    catches="tensorflow.unconnected-gradients-are-zero tensorflow.frozen-variables-are-watched",
 )
 def test_tape_watch_constant(untracked, tracked, cell, expect):
     """The gradient of a tensor nobody watched is None; tape.watch before its use makes it 6.
@@ -130,6 +131,7 @@ def fix_in_torch(cell):
     precisions="float64 float32 bfloat16 float16",
     modes="eager compiled",
     costly="torch-*-float64-compiled torch-*float16-compiled",
+    catches="torch.backward-of-a-constant-does-nothing",
 )
 def test_untracked_input_behaviour(mistake, fix, error, cell, expect):
     """backward() without any tracked input raises RuntimeError; requires_grad_() cures it: 6."""
@@ -163,6 +165,7 @@ def chosen_in_jax(cell):
     frameworks="jax",
     precisions="float64 float32 bfloat16 float16",
     modes="eager compiled",
+    catches="jax.argnums-in-ascending-order",
 )
 def test_argnums_chooses_arguments(chosen, cell, expect):
     """jax.grad(f) differentiates the first argument, argnums=1 the second, a tuple several.

@@ -26,6 +26,7 @@ import warnings
 from fixtures.matrix import behaviour
 
 FALLS_THEN_STAYS = (3.0, 2.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0)
+CREEPS_BACK = (2.0, 1.0, 4.0, 3.0, 2.0, 1.5)
 UP_AND_DOWN = (5.0, 6.0, 4.0, 4.0, 5.0, 3.0, 3.0, 3.0, 3.0, 3.0)
 FALLS_SLOWLY = (4.0, 3.875, 3.75, 3.625, 3.5, 3.375)
 RISES_SLOWLY = tuple(-score for score in FALLS_SLOWLY)
@@ -33,7 +34,7 @@ RISES_THEN_STAYS = tuple(-score for score in FALLS_THEN_STAYS)
 STAYS = (4.0,) * 6
 FALLS_TO_FOUR = (5.0, 4.0, 4.0, 4.0, 4.0, 4.0)
 DIPS_ONCE = (5.0, 1.0, 4.0, 4.0, 4.0, 4.0)
-BEST_FIRST = (1.0, 5.0, 4.0, 3.0, 3.0, 3.0, 3.0)
+BEST_SECOND = (5.0, 1.0, 2.0, 3.0, 3.0, 3.0, 3.0)
 BEST_THIRD = (3.0, 2.0, 1.0, 2.0, 1.5)
 
 # torch.compile takes tens of seconds over Keras's train step, and a callback is not part of it.
@@ -160,13 +161,18 @@ def epochs_in_keras(cell, cases):
     frameworks="numpy torch lightning keras",
     precisions="float32",
     modes="eager",
+    catches="keras.early-stopping-waits-one-epoch-more keras.equal-score-counts-as-improvement "
+    "lightning.early-stopping-waits-one-check-more "
+    "lightning.early-stopping-compares-with-the-last-check "
+    "torch.zero-grad-does-nothing[torch-*]",
 )
 def test_early_stopping_patience(epochs, cell, expect):
     """Training stops after `patience` epochs in a row that did not improve on the best score.
 
     Best at epoch 3 and then worse: patience 1 stops after epoch 4, 2 after 5, 5 after 8. So does
     0 after 4, since it takes one epoch without improvement to notice. An equal score is no
-    improvement; a new best restarts the count.
+    improvement, nor is one that is better than the last but not than the best; a new best restarts
+    the count.
     """
     cases = [
         (FALLS_THEN_STAYS, {"patience": 0}),
@@ -177,9 +183,10 @@ def test_early_stopping_patience(epochs, cell, expect):
         (UP_AND_DOWN, {"patience": 1}),
         (UP_AND_DOWN, {"patience": 2}),
         (UP_AND_DOWN, {"patience": 3}),
+        (CREEPS_BACK, {"patience": 2}),
     ]
     expect.exactly(
-        observed=epochs(cell, cases), expected=[4, 4, 5, 8, 5, 2, 5, 9], what="epochs run"
+        observed=epochs(cell, cases), expected=[4, 4, 5, 8, 5, 2, 5, 9, 4], what="epochs run"
     )
 
 
@@ -193,6 +200,7 @@ default_patience_in_keras = 0
     precisions="float32",
     modes="eager",
     depth="standard",
+    catches="keras.equal-score-counts-as-improvement lightning.early-stopping-waits-one-check-more",
 )
 def test_early_stopping_default_patience(epochs, default_patience, cell, expect):
     """By default Keras waits for 0 epochs, which stops after the second, and Lightning for 3.
@@ -209,6 +217,9 @@ def test_early_stopping_default_patience(epochs, default_patience, cell, expect)
     frameworks="numpy torch lightning keras",
     precisions="float32",
     modes="eager",
+    catches="keras.min-delta-ignored-when-maximising "
+    "lightning.early-stopping-compares-with-the-last-check "
+    "torch.zero-grad-does-nothing[torch-*]",
 )
 def test_early_stopping_min_delta(epochs, cell, expect):
     """An improvement is a change from the best score of more than min_delta.
@@ -232,18 +243,19 @@ def test_early_stopping_min_delta(epochs, cell, expect):
     precisions="float32",
     modes="eager",
     depth="standard",
+    catches="keras.early-stopping-warms-up-one-epoch-more",
 )
 def test_early_stopping_start_from_epoch(epochs, cell, expect):
     """The first `start_from_epoch` epochs are not looked at, however good they were.
 
-    Scores 1, 5, 4, 3, 3, ... with patience 2 stop after epoch 3. From the third epoch on the best
-    is 3, at epoch 4, and training stops after epoch 6.
+    Scores 5, 1, 2, 3, 3, ... with patience 2 stop after epoch 4. From the third epoch on the best
+    is 2, at epoch 3, and training stops after epoch 5; from the fourth on it would be epoch 6.
     """
     cases = [
-        (BEST_FIRST, {"patience": 2}),
-        (BEST_FIRST, {"patience": 2, "start_from_epoch": 2}),
+        (BEST_SECOND, {"patience": 2}),
+        (BEST_SECOND, {"patience": 2, "start_from_epoch": 2}),
     ]
-    expect.exactly(observed=epochs(cell, cases), expected=[3, 6], what="epochs run")
+    expect.exactly(observed=epochs(cell, cases), expected=[4, 5], what="epochs run")
 
 
 # ----------------------------------------------------------------------------------------------
@@ -274,6 +286,8 @@ def weights_with_baseline_in_keras(cell, cases):
     precisions="float32",
     modes="eager",
     depth="standard",
+    catches="keras.any-improvement-satisfies-the-baseline "
+    "keras.early-stopping-keeps-the-epoch-after-the-best",
 )
 def test_early_stopping_baseline(weights_with_baseline, cell, expect):
     """If no epoch improves on the baseline, training runs for `patience` epochs.
@@ -344,6 +358,8 @@ def fix_in_lightning(cell, folder):
     precisions="float32",
     modes={"keras": "eager compiled", "others": "eager"},
     costly=COSTLY,
+    catches="keras.early-stopping-keeps-the-epoch-after-the-best "
+    "lightning.checkpoint-keeps-the-first",
 )
 def test_early_stopping_restore_best(mistake, fix, cell, expect, tmp_path):
     """The best epoch is the third and training stops after the eighth: w is -8.
@@ -366,6 +382,7 @@ def without_stop_in_keras(cell, **options):
     modes="eager compiled",
     depth="standard",
     costly=COSTLY,
+    catches="keras.early-stopping-restores-only-when-it-stops",
 )
 def test_early_stopping_restore_without_stop(without_stop, cell, expect):
     """restore_best_weights=True restores when the epochs run out, too: w = -3 after five."""
@@ -432,6 +449,8 @@ epochs_unmeasured_in_lightning = 1
     frameworks="lightning keras",
     precisions="float32",
     modes="eager",
+    catches="keras.early-stopping-passes-over-a-missing-monitor "
+    "lightning.early-stopping-is-never-strict",
 )
 def test_early_stopping_missing_monitor(unmeasured, epochs_unmeasured, cell, expect):
     """Without validation data there is no val_loss: Keras warns and trains on, Lightning raises.

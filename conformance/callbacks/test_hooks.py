@@ -83,6 +83,7 @@ def hooks_in_keras(cell):
     frameworks="keras",
     precisions="float32",
     modes="eager",
+    catches="keras.last-batch-ends-unnoticed",
 )
 def test_hook_order(hooks, cell, expect):
     """Training, epoch, batches, validation, end of the epoch; epochs and batches counted from 0."""
@@ -124,6 +125,7 @@ def logs_in_keras(cell):
     precisions="float32",
     modes="eager compiled",
     costly=COSTLY,
+    catches="keras.epoch-loss-weighs-batches-alike",
 )
 def test_logs_content(logs, cell, expect):
     """on_epoch_end receives the loss, the metrics and their val_ counterparts, and no more.
@@ -184,6 +186,7 @@ def fix_in_keras(cell):
     frameworks="keras",
     precisions="float32",
     modes="eager",
+    catches="keras.any-object-passes-for-a-callback",
 )
 def test_custom_needs_inheritance(mistake, fix, cell, expect):
     """A callback inherits keras.callbacks.Callback: fit also calls set_model and the other hooks.

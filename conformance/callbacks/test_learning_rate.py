@@ -145,6 +145,8 @@ expected_rates_in_lightning = TORCH
     precisions="float32",
     modes={"keras": "eager compiled", "others": "eager"},
     costly=COSTLY,
+    catches="keras.plateau-waits-as-long-as-torch keras.compiled-step-keeps-the-first-rate "
+    "torch.plateau-waits-as-long-as-keras",
 )
 def test_reduce_lr_on_plateau(rates, expected_rates, cell, expect):
     """With patience 3 Keras halves the rate after 3 epochs without improvement, torch after 4.
@@ -182,6 +184,7 @@ def scheduled_in_keras(cell):
     precisions="float32",
     modes="eager compiled",
     costly=COSTLY,
+    catches="keras.scheduler-acts-after-the-epoch keras.compiled-step-keeps-the-first-rate",
 )
 def test_learning_rate_scheduler(scheduled, cell, expect):
     """LearningRateScheduler(f) sets the rate f(epoch, rate) before each epoch, counted from 0.
@@ -225,6 +228,7 @@ def fix_in_keras(cell):
     frameworks="keras",
     precisions="float32",
     modes="eager",
+    catches="keras.scheduler-acts-after-the-epoch",
 )
 def test_plateau_and_scheduler_conflict(mistake, fix, cell, expect):
     """A schedule that ignores the current rate undoes every reduction: five epochs take w to -5.
@@ -247,6 +251,7 @@ def conflict_in_keras(cell, callbacks):
     frameworks="keras",
     precisions="float32",
     modes="eager",
+    catches="keras.schedule-lets-a-rate-be-set",
 )
 def test_schedule_conflicts_with_plateau(conflict, cell, expect):
     """An optimizer that was given a schedule has no rate to set: both callbacks raise TypeError.

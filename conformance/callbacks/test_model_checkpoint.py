@@ -132,6 +132,8 @@ def fix_in_lightning(cell, folder, mode):
     precisions="float32",
     modes={"keras": "eager compiled", "others": "eager"},
     costly=COSTLY,
+    catches="keras.checkpoint-compares-with-the-last-epoch "
+    "keras.equal-score-counts-as-improvement lightning.checkpoint-keeps-the-first",
 )
 def test_model_checkpoint_best_only(mistake, fix, cell, expect, tmp_path):
     """The file holds the weights of the best epoch: of the lowest score, w = -3; the highest, -2.
@@ -153,7 +155,7 @@ def every_epoch_in_keras(cell, folder):
     from keras.callbacks import ModelCheckpoint
 
     train_in_keras(cell, ModelCheckpoint(folder / "{epoch:02d}.keras"))
-    return [bias_in(file) for file in sorted(folder.glob("*.keras"))]
+    return {file.name: bias_in(file) for file in folder.glob("*.keras")}
 
 
 def improving_epochs_in_keras(cell, folder):
@@ -172,10 +174,10 @@ def improving_epochs_in_keras(cell, folder):
         ),
     )
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, dtype=cell.dtype)])
-    weights = []
-    for file in sorted(folder.glob("*.weights.h5")):
+    weights = {}
+    for file in folder.glob("*.weights.h5"):
         model.load_weights(file)
-        weights.append(model.layers[-1].bias.numpy()[0])
+        weights[file.name] = model.layers[-1].bias.numpy()[0]
     return weights
 
 
@@ -185,18 +187,23 @@ def improving_epochs_in_keras(cell, folder):
     precisions="float32",
     modes="eager",
     depth="standard",
+    catches="keras.checkpoint-numbers-epochs-from-zero "
+    "keras.checkpoint-compares-with-the-last-epoch",
 )
 def test_model_checkpoint_every_epoch(every_epoch, improving_epochs, cell, expect, tmp_path):
     """With {epoch} in its name every epoch has a file; with save_best_only, those that improve.
 
     Of six epochs the first and the third improve on all before them. Files are numbered from 1.
     """
-    all_files, best_files = tmp_path / "all", tmp_path / "best"
     expect.exactly(
-        observed=every_epoch(cell, all_files), expected=[-1, -2, -3, -4, -5, -6], what="w, by file"
+        observed=every_epoch(cell, tmp_path / "all"),
+        expected={f"0{epoch}.keras": -epoch for epoch in range(1, 7)},
+        what="w, by file",
     )
     expect.exactly(
-        observed=improving_epochs(cell, best_files), expected=[-1, -3], what="w, best only"
+        observed=improving_epochs(cell, tmp_path / "best"),
+        expected={"01.weights.h5": -1, "03.weights.h5": -3},
+        what="w, by file, best only",
     )
 
 
@@ -292,6 +299,7 @@ untold_in_lightning = 1
     precisions="float32",
     modes={"keras": "eager compiled", "others": "eager"},
     costly=COSTLY,
+    catches="keras.auto-mode-minimises-whatever lightning.monitor-mode-follows-the-name",
 )
 def test_model_checkpoint_auto_mode(kept, untold, cell, expect, tmp_path):
     """Keras's default mode "auto" maximises val_accuracy; Lightning's default "min" minimises it.
@@ -320,6 +328,7 @@ def unknown_direction_in_keras(cell, folder):
     precisions="float32",
     modes="eager",
     needs={"keras": "keras>=3.11"},
+    catches="keras.auto-mode-minimises-whatever",
 )
 def test_model_checkpoint_unknown_direction(unknown_direction, cell, expect, tmp_path):
     """Of a quantity that is no metric of the model, "auto" cannot tell which way is better.

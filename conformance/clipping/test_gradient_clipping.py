@@ -126,6 +126,7 @@ def by_value_in_jax(cell, gradient, limit):
     precisions=PRECISIONS,
     modes={"tensorflow": "eager compiled", "jax": "eager compiled", "others": "eager"},
     needs={"jax": "optax>=0.2"},
+    catches="torch.clipping-leaves-negative-gradients optax.clipping-leaves-negative-gradients",
 )
 def test_value_clips_elementwise(by_value, cell, expect):
     """Clipping by value limits every component to [-2, 2], and leaves the smaller ones alone.
@@ -182,6 +183,7 @@ def by_norm_in_jax(cell, gradient, max_norm):
     modes={"tensorflow": "eager compiled", "jax": "eager compiled", "others": "eager"},
     needs={"jax": "optax>=0.2"},
     costly=EAGER_JAX,
+    catches="torch.clipping-without-epsilon optax.global-norm-off-if-compiled",
 )
 def test_norm_rescales(by_norm, epsilon, cell, expect):
     """A gradient of norm 7 clipped to norm 2 is multiplied by 2/7, in torch by 2/(7 + 1e-6).
@@ -271,6 +273,8 @@ def by_global_norm_in_jax(cell, gradients, max_norm):
     modes={"keras": "eager", "lightning": "eager", "others": "eager compiled"},
     needs={"jax": "optax>=0.2"},
     costly=f"{EAGER_JAX} torch-*-float64-compiled torch-*float16-compiled",
+    catches="torch.clipping-without-epsilon optax.global-norm-off-if-compiled "
+    "tensorflow.clipping-through-float32-if-compiled lightning.clips-by-value",
 )
 def test_global_norm(by_global_norm, epsilon, cell, expect):
     """Gradients of norms 7 and 24 are one vector of norm 25: clipped to 2, both shrink by 2/25.
@@ -334,6 +338,7 @@ def clipped_together_in_keras(cell):
     precisions="float64 float32 bfloat16 float16",
     modes="eager",
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow"},
+    catches="keras.clipnorm-for-all-variables-together[tensorflow-*|keras_tensorflow-*]",
 )
 def test_keras_clipnorm_is_per_variable(clipped_each, clipped_together, cell, expect):
     """Keras's clipnorm=2 clips norms of 7 and 24 to 2 and 2, that is, to 2 √2 together.

@@ -158,6 +158,12 @@ def results_in_jax(cell, batches, weight):
     precisions="float64 float32 bfloat16 float16",
     modes={"numpy": "eager", "others": "eager compiled"},
     costly="jax-*-float64-eager jax-*float16-eager torch-*-float16-compiled",
+    catches="torch.compiled-results-through-float32 "
+    "torch.compiled-partial-batch-off-by-a-thousandth[torch-*-float32-*] "
+    "tensorflow.xla-in-bfloat16[!*-float16-*] "
+    "tensorflow.function-keeps-half-digits-of-float64 "
+    "tensorflow.compiled-gradient-off-by-a-thousandth[*-float64-*|*-float32-*] "
+    "jax.compiled-results-through-float32 jax.compiled-partial-batch-off-by-a-thousandth",
 )
 def test_compiled_equals_eager(results, cell, expect):
     """tf.function, XLA, torch.compile and jax.jit keep values and gradients, up to rounding.

@@ -100,6 +100,9 @@ traces_in_jax = [1, 1, 2, 3, 4, 4, 5]
     frameworks="torch tensorflow jax",
     precisions="float32",
     modes="compiled",
+    catches="torch.compile-for-each-size torch.compile-for-any-size-at-once "
+    "tensorflow.function-relaxes-shapes tensorflow.function-traces-every-call "
+    "jax.jit-traces-every-call",
 )
 def test_retrace_on_shape_and_dtype(sums_of_squares, traces, cell, expect):
     """A new shape or dtype traces again; new values do not, and neither does a shape seen before.
@@ -184,6 +187,8 @@ traces_for_integers_in_jax = {"Python integers": 1, "static integers": 5}
     frameworks="torch tensorflow jax",
     precisions="float32",
     modes="compiled",
+    catches="torch.compile-for-each-size tensorflow.function-traces-for-each-scalar "
+    "jax.jit-takes-integers-for-constants jax.jit-forgets-what-is-static",
 )
 def test_retrace_python_scalars(sums_with_integers, traces_for_integers, cell, expect):
     """tf.function traces again for every new Python number, but not for every new tensor.
@@ -224,6 +229,7 @@ def row_sums_in_tensorflow(cell):
     frameworks="tensorflow",
     precisions="float64 float32 bfloat16 float16",
     modes="compiled",
+    catches="tensorflow.function-ignores-its-signature tensorflow.function-casts-to-its-signature",
 )
 def test_input_signature(row_sums, cell, expect):
     """input_signature=[TensorSpec([None, 3])] traces once for batches of every size.
@@ -324,6 +330,8 @@ def training_in_jax(cell):
     frameworks="torch tensorflow jax",
     precisions="float32",
     modes="compiled",
+    catches="torch.compile-starts-again-at-every-call tensorflow.function-relaxes-shapes "
+    "jax.jit-traces-every-call",
 )
 def test_no_recompile_for_same_shapes(training, cell, expect):
     """A training step compiles once for all full batches, and once more for a last partial one.

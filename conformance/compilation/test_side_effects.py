@@ -86,6 +86,8 @@ prints_in_jax = {"Python prints": 1, "the framework prints": 3}
     frameworks="torch tensorflow jax",
     precisions="float32",
     modes="compiled",
+    catches="torch.compile-runs-python-once tensorflow.print-prints-while-tracing "
+    "tensorflow.function-traces-every-call jax.debug-print-prints-while-tracing",
 )
 def test_print_only_while_tracing(squares_printed, prints, cell, expect, capfd):
     """print in a compiled function runs while it is traced, once; tf.print runs at each of 3 calls.
@@ -164,6 +166,8 @@ appended_in_jax = 1
     frameworks="torch tensorflow jax",
     precisions="float32",
     modes="compiled",
+    catches="torch.compile-runs-python-once tensorflow.function-traces-every-call "
+    "jax.jit-traces-every-call",
 )
 def test_side_effects_once(squares_remembered, appended, cell, expect):
     """append in a compiled function happens once in tf.function and jax.jit, at each call in torch.
@@ -226,6 +230,7 @@ def fix_in_jax(cell):
     frameworks="tensorflow jax",
     precisions="float32",
     modes="compiled",
+    catches="tensorflow.uniform-is-drawn-while-tracing jax.uniform-is-drawn-while-tracing",
 )
 def test_numpy_random_frozen(mistake, fix, cell, expect):
     """np.random in a compiled function draws once, while tracing: five calls give one number.

@@ -81,6 +81,7 @@ def mistake_in_torch(cell):
     frameworks="torch tensorflow",
     precisions="float32",
     modes="eager",
+    catches="torch.random-split-off-by-one tensorflow.take-takes-one-more",
 )
 def test_take_skip_split(mistake, fix, cell, expect):
     """Split before shuffling: 48 + 16 samples, disjoint and complete, the same in every epoch.
@@ -140,6 +141,7 @@ def visits_in_keras(cell):
     frameworks="keras",
     precisions="float32",
     modes="eager",
+    catches="keras.validation-split-takes-the-first keras.validation-split-leaks-one-sample",
 )
 def test_validation_split_takes_last(visits, cell, expect):
     """fit(validation_split=0.2) holds out the last fifth of the arrays, before any shuffling.

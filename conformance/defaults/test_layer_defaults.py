@@ -68,6 +68,7 @@ def normalized_batch_in_jax(cell):
     precisions="float32",
     modes="eager",
     needs={"jax": "flax>=0.10"},
+    catches="flax.batchnorm-momentum-of-torch",
 )
 def test_batchnorm_momentum_epsilon(normalized_batch, batchnorm, cell, expect):
     """BatchNorm: momentum 0.1, epsilon 1e-5 in torch; 0.99, 1e-3 in Keras; 0.99, 1e-5 in Flax.
@@ -138,6 +139,7 @@ def normalized_row_in_jax(cell):
     precisions="float32",
     modes="eager",
     needs={"jax": "flax>=0.10"},
+    catches="torch.layernorm-epsilon-beside-the-root flax.layernorm-epsilon-of-torch",
 )
 def test_layernorm_epsilon(normalized_row, layernorm_epsilon, cell, expect):
     """LayerNorm adds 1e-5 to the variance in torch, 1e-3 in Keras, 1e-6 in Flax.
@@ -197,6 +199,8 @@ def leaky_in_jax(cell):
     precisions="float32",
     modes="eager",
     needs={"jax": "flax>=0.10"},
+    catches="tensorflow.leaky-relu-slope-of-torch "
+    "keras.leaky-relu-layer-has-the-slope-of-the-function[keras_torch-*]",
 )
 def test_leaky_relu_slope(leaky, slopes, cell, expect):
     """Leaky ReLU of -1: -0.01 in torch, JAX and Flax, -0.2 in tf.nn and keras.activations.
@@ -246,6 +250,7 @@ def bias_in_jax(cell):
     precisions="float32",
     modes="eager",
     needs={"jax": "flax>=0.10"},
+    catches="torch.linear-bias-starts-at-zero",
 )
 def test_bias_initializer(bias, largest_bias, cell, expect):
     """Biases start at 0 in Keras and Flax, and uniformly within 1/√100 = 0.1 in torch.

@@ -139,6 +139,8 @@ def sgd_steps_in_jax(cell):
     precisions="float32",
     modes="eager",
     needs={"jax": "optax>=0.2"},
+    catches="torch.sgd-rate-of-keras optax.sgd-has-momentum "
+    "keras.learning-rate-off-by-a-thousandth[keras_tensorflow-*]",
 )
 def test_sgd_learning_rate(sgd_steps, sgd, sgd_rate, cell, expect):
     """SGD has a learning rate of 0.001 in torch and 0.01 in Keras; optax wants one. No momentum.
@@ -199,6 +201,7 @@ def adam_steps_in_jax(cell):
     precisions="float32",
     modes="eager",
     needs={"jax": "optax>=0.2"},
+    catches="torch.adam-epsilon-beside-the-uncorrected-root optax.adam-without-bias-correction",
 )
 def test_adam_hyperparameters(adam_steps, adam, adam_epsilon, epsilon_hat, cell, expect):
     """Adam: rate 0.001, betas 0.9 and 0.999; epsilon 1e-8 in torch and optax, 1e-7 in Keras.
@@ -262,6 +265,7 @@ def adamw_step_in_jax(cell):
     precisions="float32",
     modes="eager",
     needs={"jax": "optax>=0.2"},
+    catches="torch.adamw-decays-like-adam optax.adamw-spares-vectors",
 )
 def test_adamw_weight_decay(adamw_step, decay, cell, expect):
     """AdamW decays weights, unless told otherwise, by 0.01 in torch, 0.004 in Keras, 1e-4 in optax.
@@ -346,6 +350,7 @@ def rmsprop_steps_in_jax(cell):
     precisions="float32",
     modes="eager",
     needs={"jax": "optax>=0.2"},
+    catches="torch.rmsprop-epsilon-under-the-root optax.rmsprop-epsilon-outside-the-root",
 )
 def test_rmsprop(rmsprop_steps, rmsprop, rmsprop_numbers, cell, expect):
     """RMSprop: learning rate 0.01, decay 0.99, epsilon 1e-8 in torch; 0.001, 0.9, 1e-7 in Keras.

@@ -168,6 +168,8 @@ def ranks_in_torch(cell, two_processes):
     precisions="float64 float32",
     modes="eager",
     depth="standard",
+    catches="torch.ddp-does-not-broadcast[*-float32-*] "
+    "torch.ddp-broadcasts-no-buffers[*-float32-*]",
 )
 def test_ddp_initial_broadcast(ranks, two_processes, cell, expect):
     """Wrapping copies the parameters and buffers of rank 0 to every rank.
@@ -186,6 +188,8 @@ def test_ddp_initial_broadcast(ranks, two_processes, cell, expect):
     precisions="float64 float32",
     modes="eager",
     depth="standard",
+    catches="torch.ddp-averages-in-bfloat16[*-float32-*] "
+    "torch.ddp-averages-the-first-step-alone[*-float64-*]",
 )
 def test_ddp_gradient_average(ranks, two_processes, cell, expect):
     """Two ranks with four rows each have the gradient of the eight rows, in each of three steps.
@@ -228,6 +232,7 @@ def test_ddp_gradient_average(ranks, two_processes, cell, expect):
     precisions="float64 float32",
     modes="eager",
     depth="standard",
+    catches="torch.ddp-sums-gradients[*-float32-*]",
 )
 def test_ddp_unequal_shards(ranks, two_processes, cell, expect):
     """Parts of 5 and 3 rows give the average of two means, not the mean of the eight rows.
@@ -260,6 +265,8 @@ def test_ddp_unequal_shards(ranks, two_processes, cell, expect):
     precisions="float64 float32",
     modes="eager",
     depth="standard",
+    catches="torch.no-sync-averages-all-the-same[*-float32-*] "
+    "torch.no-sync-keeps-its-part-local[*-float32-*]",
 )
 def test_ddp_no_sync(ranks, two_processes, cell, expect):
     """Inside no_sync() gradients stay local; the next backward outside averages the whole sum.
@@ -315,6 +322,7 @@ def reduced_in_jax(cell, two_processes):
     precisions="float64 float32",
     modes="eager",
     depth="standard",
+    catches="torch.all-reduce-averages-by-default[*-float32-*] jax.psum-averages jax.pmean-adds",
 )
 def test_all_reduce_sums_by_default(reduced, two_processes, cell, expect):
     """all_reduce of [1, 10] and [3, 30] is [4, 40] everywhere: a sum. Averaging is another step.

@@ -138,6 +138,10 @@ def whole_batches(precision):
     needs={"keras": "keras-backend:tensorflow"},
     depth="standard",
     costly="keras_*-float64-*",
+    catches="tensorflow.average-loss-over-its-own-rows[*-float32-*] "
+    "tensorflow.all-reduce-in-bfloat16[tensorflow-*-float32-*] "
+    "tensorflow.replicas-drift-apart[tensorflow-*-float64-*] "
+    "keras.replicas-do-not-share-the-loss",
 )
 def test_mirrored_parity(mirrored, cell, expect, tmp_path):
     """Two replicas with a global batch of 8 hold, after each of three steps, one device's weights.

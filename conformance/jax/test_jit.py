@@ -52,6 +52,8 @@ def noted_in_tensorflow(cell):
     frameworks="tensorflow jax",
     precisions="float32",
     modes="eager compiled",
+    catches="tensorflow.function-traces-every-call tensorflow.function-relaxes-shapes "
+    "jax.jit-traces-every-call",
 )
 def test_jit_side_effects_once(noted, cell, expect):
     """An append in a compiled function runs once per shape: six calls with two shapes note two.
@@ -117,6 +119,8 @@ def fix_in_tensorflow(cell):
     frameworks="tensorflow jax",
     precisions="float32",
     modes="compiled",
+    catches="tensorflow.function-traces-every-call tensorflow.function-relaxes-shapes "
+    "jax.jit-traces-every-call",
 )
 def test_jit_bakes_in_closures(mistake, fix, cell, expect):
     """A Python variable is read while tracing: 2·[1, 2, 3] stays [2, 4, 6] after 2 became 3.

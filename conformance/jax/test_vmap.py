@@ -117,6 +117,8 @@ def batched_in_jax(cell):
     precisions={"numpy": "float64 float32 float16", "others": "float64 float32 bfloat16 float16"},
     modes="eager compiled",
     costly=COSTLY,
+    catches="torch.func-grad-through-float32[*-eager] tensorflow.vectorized-map-through-float32 "
+    "jax.vmap-through-bfloat16[!*-float16-*]",
 )
 def test_vmap_equals_loop(batched, cell, expect):
     """vmap of tanh(w·x) over seven samples equals the loop: values, columns, sample gradients.
@@ -176,6 +178,7 @@ def mismatched_in_torch(cell):
     frameworks="torch jax",
     precisions="float32",
     modes="eager",
+    catches="torch.vmap-stops-at-the-shortest-batch jax.vmap-stops-at-the-shortest-batch",
 )
 def test_vmap_size_mismatch(mismatched, cell, expect):
     """Mapped axes of 7 and 6 raise ValueError and are not broadcast."""

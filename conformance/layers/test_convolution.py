@@ -232,6 +232,8 @@ def layer_in_jax(cell, case):
     modes="eager compiled",
     needs={"jax": "flax>=0.10"},
     costly=COSTLY,
+    catches="torch.convolution-flips-its-kernel[*-eager] torch.convolution-in-tf32[*-eager] "
+    "tensorflow.same-padding-comes-first flax.conv-in-bfloat16[*-float32-*]",
 )
 def test_cross_correlation_parity(layer, cell, expect):
     """A Conv2D layer is the sliding sum of products, the kernel not flipped, plus the bias.
@@ -255,6 +257,8 @@ def test_cross_correlation_parity(layer, cell, expect):
     modes="eager compiled",
     needs={"jax": "flax>=0.10"},
     costly=COSTLY,
+    catches="torch.convolution-flips-its-kernel[*-eager] flax.conv-in-bfloat16[*-float32-*] "
+    "tensorflow.dilated-convolution-off-by-a-thousandth",
 )
 def test_dilation(layer, cell, expect):
     """With a dilation of (1, 2) the columns of a window lie two apart: 6 x 5 gives 4 x 3 windows.
@@ -393,6 +397,7 @@ def same_in_jax(cell):
     precisions="float64 float32 bfloat16 float16",
     modes={"keras": "eager", "others": "eager compiled"},
     costly=COSTLY,
+    catches="tensorflow.same-padding-comes-first keras.same-padding-on-both-sides",
 )
 def test_same_stride2_asymmetric_padding(mistake, same, cell, expect):
     """On an even side "same" with stride 2 adds its zero right and below; padding=1 is not that.
@@ -418,7 +423,11 @@ def halving_in_torch(cell):
 
 
 @behaviour(
-    "conv.torch-same-rejects-stride", frameworks="torch", precisions="float32", modes="eager"
+    "conv.torch-same-rejects-stride",
+    frameworks="torch",
+    precisions="float32",
+    modes="eager",
+    catches="torch.same-padding-takes-a-stride",
 )
 def test_torch_same_rejects_stride(strided_same, halving, cell, expect):
     """torch.nn.Conv2d(padding="same", stride=2) raises ValueError; padding=1 halves 28 to 14."""
@@ -472,6 +481,7 @@ kernel_shape_in_jax = (3, 2, 2, 3)
     precisions="float32",
     modes="eager",
     needs={"jax": "flax>=0.10"},
+    catches="flax.conv-without-bias",
 )
 def test_parameter_count(counts, kernel_shape, cell, expect):
     """height * width * in * out + out parameters, whatever the image: 5·5·1·32 + 32 = 832.
@@ -547,6 +557,8 @@ def sizes_in_jax(cell):
     precisions="float32",
     modes="eager",
     needs={"jax": "flax>=0.10"},
+    catches="keras.conv-output-size-rounds-up[keras_jax-*] flax.conv-pads-nothing "
+    "torch.convolution-ignores-dilation",
 )
 def test_output_size_formula(sizes, cell, expect):
     """The output side is floor((H + 2P - D(K - 1) - 1) / S) + 1: 24, 28, 14, 2, 2, 6 and 2.
@@ -623,6 +635,7 @@ def article_in_jax(cell):
     precisions="float32",
     modes="eager",
     needs={"jax": "flax>=0.10"},
+    catches="torch.max-pool-keeps-the-last-row flax.conv-without-bias",
 )
 def test_conv_pool_arithmetic(article, cell, expect):
     """A valid 5 x 5 convolution takes n to n - 4, pooling by 2 halves it and drops a last row.

@@ -54,6 +54,7 @@ def kept_in_lightning(cell, folder, **options):
     frameworks="lightning",
     precisions="float32",
     modes="eager",
+    catches="lightning.checkpoint-keeps-the-first lightning.best-path-is-the-latest",
 )
 def test_checkpoint_save_top_k(kept, cell, expect, tmp_path):
     """save_top_k=3 keeps the files of the three best epochs, and best_model_path is the best.
@@ -127,6 +128,7 @@ def fix_in_lightning(cell, folder):
     frameworks="lightning",
     precisions="float32",
     modes="eager",
+    catches="lightning.saved-arguments-win",
 )
 def test_checkpoint_restore(mistake, fix, cell, expect, tmp_path):
     """load_from_checkpoint builds the module from the arguments that save_hyperparameters() saved.

@@ -14,7 +14,7 @@ RISES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 NAN_AT_THIRD = (3.0, 2.0, float("nan"), 1.0, 1.0, 1.0)
 
 
-def stopped_in_lightning(cell, scores, **options):
+def stopped_in_lightning(cell, scores, monitor="val_score", **options):
     """(epochs run, the callback's stopped_epoch)."""
     import lightning
     import torch
@@ -29,12 +29,12 @@ def stopped_in_lightning(cell, scores, **options):
             return self.w.sum()
 
         def validation_step(self, batch, batch_index):
-            self.log("val_score", scores[int(-self.w.item()) - 1])
+            self.log(monitor, scores[int(-self.w.item()) - 1])
 
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=1.0)
 
-    model, stopping = Countdown(), EarlyStopping("val_score", **options)
+    model, stopping = Countdown(), EarlyStopping(monitor, **options)
     one_batch = torch.utils.data.DataLoader([0])
     lightning.Trainer(
         max_epochs=len(scores),
@@ -50,6 +50,7 @@ def stopped_in_lightning(cell, scores, **options):
     frameworks="lightning",
     precisions="float32",
     modes="eager",
+    catches="lightning.early-stopping-waits-one-check-more lightning.early-stopping-accepts-nan",
 )
 def test_early_stopping_patience(stopped, cell, expect):
     """Best at epoch 3: patience 5 stops after epoch 8, the default of 3 after epoch 6.
@@ -75,13 +76,13 @@ def test_early_stopping_patience(stopped, cell, expect):
     frameworks="lightning",
     precisions="float32",
     modes="eager",
+    catches="lightning.monitor-mode-follows-the-name lightning.early-stopping-waits-one-check-more",
 )
 def test_early_stopping_mode_default(stopped, cell, expect):
     """The mode is "min" whatever the name: a rising accuracy stops after 1 + patience epochs.
 
     With mode="max" all eight epochs run.
     """
-    expect.exactly(observed=stopped(cell, RISES, patience=2)[0], expected=3, what="epochs, untold")
-    expect.exactly(
-        observed=stopped(cell, RISES, patience=2, mode="max")[0], expected=8, what="epochs, max"
-    )
+    for what, expected, options in (("untold", 3, {}), ("max", 8, {"mode": "max"})):
+        epochs, _ = stopped(cell, RISES, monitor="val_accuracy", patience=2, **options)
+        expect.exactly(observed=epochs, expected=expected, what=f"epochs, {what}")

@@ -69,6 +69,7 @@ def weights_in_lightning(cell, clip_val, algorithm=None):
     frameworks="torch lightning",
     precisions="float64 float32 bfloat16",
     modes="eager",
+    catches="lightning.clips-each-parameter-by-its-own-norm torch.norm-clips-a-thousandth-too-far",
 )
 def test_lightning_gradient_clip_val(weights, cell, expect):
     """gradient_clip_val clips the norm over all parameters; "value" clips every number by itself.

@@ -109,6 +109,8 @@ def returned_by_test_in_lightning(cell):
     frameworks="lightning",
     precisions="float64 float32 bfloat16",
     modes="eager",
+    catches="lightning.epoch-mean-weighs-batches-alike "
+    "lightning.logged-float64-passes-through-float32",
 )
 def test_test_loop_weighted_mean(mistake, fix, returned_by_test, cell, expect):
     """validate and test return the mean weighted by batch size: 6 + 1/3, as over all ten samples.
@@ -183,6 +185,8 @@ def logged_in_lightning(cell):
     frameworks="lightning",
     precisions="float64 float32 bfloat16",
     modes="eager",
+    catches="lightning.epoch-mean-weighs-batches-alike lightning.epoch-mean-carries-over "
+    "lightning.logged-float64-passes-through-float32",
 )
 def test_log_defaults(logged, cell, expect):
     """Logged in training_step: the last batch's value; with on_epoch: the weighted mean, too.
@@ -253,6 +257,7 @@ def rows_in_lightning(cell, folder):
     frameworks="lightning",
     precisions="float32",
     modes="eager",
+    catches="lightning.logs-the-first-of-every-n-steps",
 )
 def test_log_every_n_steps(rows, cell, expect, tmp_path):
     """The logger gets every n-th step, counted from 0 over all epochs, and every epoch's value.
@@ -283,6 +288,7 @@ def default_logger_in_lightning(cell, folder):
     frameworks="lightning",
     precisions="float32",
     modes="eager",
+    catches="lightning.logs-nowhere-by-default",
 )
 def test_default_logger(default_logger, cell, expect, tmp_path):
     """A Trainer logs to TensorBoard where tensorboard or tensorboardX is installed, else to CSV."""

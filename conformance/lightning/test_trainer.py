@@ -49,6 +49,7 @@ def rates_in_lightning(cell, interval):
     frameworks="lightning",
     precisions="float32",
     modes="eager",
+    catches="lightning.every-scheduler-steps-by-epoch",
 )
 def test_scheduler_interval(rates, cell, expect):
     """A schedule that halves the rate does so once an epoch, or with interval="step" once a batch.
@@ -104,6 +105,7 @@ def counts_in_lightning(cell, **options):
     frameworks="lightning",
     precisions="float32",
     modes="eager",
+    catches="lightning.global-step-counts-batches",
 )
 def test_max_steps(counts, cell, expect):
     """max_steps=5 ends training after five steps of the optimizer, whatever max_epochs says.
@@ -125,6 +127,7 @@ def test_max_steps(counts, cell, expect):
     frameworks="lightning",
     precisions="float32",
     modes="eager",
+    catches="lightning.validates-from-the-first-epoch",
 )
 def test_validation_frequency(counts, cell, expect):
     """In four epochs of four batches: four validations; two every second epoch; eight at halves."""
@@ -189,6 +192,7 @@ def hooks_in_lightning(cell):
     frameworks="lightning",
     precisions="float32",
     modes="eager",
+    catches="lightning.validation-leaves-eval-mode",
 )
 def test_hook_order(hooks, cell, expect):
     """The optimizer, a sanity check of validation, and then each epoch: training, validation, end.

@@ -61,6 +61,8 @@ def accumulated_in_lightning(cell):
     frameworks="lightning",
     precisions="float64 float32 bfloat16 float16",
     modes="eager",
+    catches="lightning.incomplete-window-is-dropped "
+    "lightning.incomplete-window-divides-by-its-size",
 )
 def test_accumulation_incomplete_window(accumulated, cell, expect):
     """With accumulate_grad_batches=2 the fifth batch of an epoch steps alone, its loss halved, too.
@@ -118,6 +120,7 @@ def skipped_in_lightning(cell):
     frameworks="lightning",
     precisions="float32",
     modes="eager",
+    catches="lightning.skipped-batch-repeats-the-last-step",
 )
 def test_lightning_loss_none(mistake, fix, skipped, cell, expect):
     """A training_step that returns None skips the backward pass and the change of that batch.
@@ -188,6 +191,7 @@ def manual_in_lightning(cell):
     frameworks="lightning",
     precisions="float32",
     modes="eager",
+    catches="lightning.first-of-two-optimizers-trains-alone",
 )
 def test_multi_optimizer_lightning_manual(automatic, manual, cell, expect):
     """Two optimizers need automatic_optimization=False, and then step when they are told to.
@@ -242,6 +246,7 @@ def dry_run_in_lightning(cell, folder, fast_dev_run):
     frameworks="lightning",
     precisions="float32",
     modes="eager",
+    catches="lightning.fast-dev-run-saves-checkpoints",
 )
 def test_fast_dev_run(dry_run, cell, expect, tmp_path):
     """fast_dev_run=True runs one training and one validation batch, 3 runs three of each.

@@ -182,6 +182,9 @@ def loss_and_gradient_by_fit(cell, values, cross_entropy):
     modes="eager compiled",
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "optax>=0.2"},
     costly=COSTLY,
+    catches="optax.sigmoid-cross-entropy-in-bfloat16 "
+    "keras.binary-labels-smoothed-by-a-thousandth[tensorflow-*|keras_tensorflow-*-float32-eager] "
+    "torch.bce-weighs-positives-a-thousandth-more[*-eager]",
 )
 def test_bce_formula(of_probabilities, of_logits, cell, expect):
     """The mean of -[t log p + (1 - t) log(1 - p)], and the same of z = log(p / (1 - p)).
@@ -341,6 +344,7 @@ def of_wrong_logits_in_jax(cell):
     modes={"keras": "eager", "others": "eager compiled"},
     needs={"jax": "optax>=0.2"},
     costly=f"{COSTLY} jax-*-eager",
+    catches="torch.bce-clamps-probabilities[*-eager] tensorflow.sigmoid-cross-entropy-overflows",
 )
 def test_bce_extreme_probability(of_zero, limit, of_wrong_logits, cell, expect):
     """p = 0 for a true target costs infinity, in torch 100, in Keras -log 1e-7; a logit its size.

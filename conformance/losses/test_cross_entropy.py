@@ -162,6 +162,10 @@ def sparse_and_one_hot_in_jax(cell):
     modes="eager compiled",
     needs={"jax": "optax>=0.2"},
     costly=COSTLY,
+    catches="optax.integer-labels-count-from-one "
+    "keras.sparse-cross-entropy-ignores-from-logits[*-float32-eager|!*_torch-*] "
+    "tensorflow.one-hot-labels-smoothed-by-a-thousandth "
+    "torch.gradient-off-by-a-thousandth[torch-*-float32-eager]",
 )
 def test_sparse_equals_categorical(sparse_and_one_hot, cell, expect):
     """Integer labels and their one-hot vectors give the same mean loss and the same gradient.
@@ -274,6 +278,8 @@ def from_probabilities_in_jax(cell):
     precisions="float64 float32 bfloat16 float16",
     modes="eager compiled",
     costly=COSTLY,
+    catches="torch.softmax-through-float32[*-eager] jax.softmax-in-bfloat16 "
+    "tensorflow.softmax-through-float32",
 )
 def test_logits_equal_probabilities(from_probabilities, cell, expect):
     """-log of the softmax gives the loss and the gradient that the logits give, for small logits.
@@ -464,6 +470,10 @@ def fix_in_jax(cell):
     modes="eager compiled",
     needs={"jax": "optax>=0.2"},
     costly=f"{COSTLY} jax-*-eager",
+    catches="torch.cross-entropy-by-way-of-probabilities[*-eager] "
+    "keras.sparse-cross-entropy-ignores-from-logits[keras_tensorflow-*-eager] "
+    "torch.cross-entropy-clips-logits-of-16-bits[*-eager] "
+    "optax.integer-labels-count-from-one[*-float32-*]",
 )
 def test_cross_entropy_of_large_logits(mistake, symptom, fix, cell, expect):
     """From logits of ±8192 the losses are exactly 0, 8192 and 16384, the gradients exactly ±1/4.
@@ -545,6 +555,8 @@ def weighted_in_keras(cell):
     precisions={"torch": "float64 float32 bfloat16 float16", "keras": "float32"},
     modes="eager compiled",
     costly=f"{COSTLY} torch-*-compiled",
+    catches="torch.weighted-cross-entropy-divides-by-the-batch "
+    "keras.class-weights-in-the-divisor[keras_torch-*-eager]",
 )
 def test_class_weights_mean(weighted, divisor, cell, expect):
     """With class weights torch divides the sum by the samples' weights, Keras by their number.

@@ -125,6 +125,9 @@ def mistake_in_keras(cell):
     precisions="float64 float32",
     modes={"keras": "eager compiled", "others": "eager"},
     costly=COSTLY,
+    catches="torch.zero-grad-does-nothing keras.metrics-weigh-batches-alike[keras_tensorflow-*] "
+    "keras.epoch-loss-weighs-batches-alike[keras_tensorflow-*] "
+    "keras.later-epochs-continue-their-metrics[keras_jax-*]",
 )
 def test_history_loss_running_mean(epochs, mistake, cell, expect):
     """The loss of an epoch is the mean of its samples' losses, each with the weights of its step.

@@ -70,6 +70,9 @@ def fit_in_keras(cell):
     precisions="float64 float32",
     modes="eager compiled",
     costly=COSTLY,
+    catches="keras.metrics-weigh-batches-alike[keras_tensorflow-*] "
+    "keras.later-epochs-continue-their-metrics[keras_jax-*] "
+    "keras.mean-forgets-its-count-alone[keras_torch-*]",
 )
 def test_keras_resets_each_epoch(mistake, fix, fit, cell, expect):
     """In fit every epoch's metric is that epoch's alone; in a loop only after reset_state.

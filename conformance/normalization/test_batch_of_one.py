@@ -100,6 +100,7 @@ def normalised_in_jax(cell):
     },
     modes={"keras": "eager", "others": "eager compiled"},
     needs=NEEDS,
+    catches="keras.batchnorm-momentum-reversed flax.batchnorm-keeps-unbiased-variance",
 )
 def test_batchnorm_batch_of_one(normalised, convention, cell, expect):
     """In training a single sample comes out as beta, and its variance of 0 enters the statistics.
@@ -190,6 +191,7 @@ def fix_in_lightning(cell):
     frameworks="torch lightning",
     precisions="float64 float32",
     modes="eager",
+    catches="torch.batchnorm-takes-a-batch-of-one",
 )
 def test_batchnorm_batch_of_one_error(mistake, fix, convention, cell, expect):
     """torch raises ValueError at the last batch; drop_last=True cures it; eval() takes one sample.
@@ -278,6 +280,7 @@ def pixels_in_jax(cell):
     precisions={"keras": "float32", "others": "float64 float32"},
     modes="eager",
     needs=NEEDS,
+    catches="keras.batchnorm-epsilon-beside-the-root flax.statistics-in-bfloat16",
 )
 def test_batchnorm_one_image(pixels, convention, cell, expect):
     """A batch of one image is normalised over its positions, channel by channel, in training too.

@@ -166,6 +166,12 @@ def statistics_in_jax(cell):
     modes="eager compiled",
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "flax>=0.10"},
     costly=COSTLY,
+    catches="torch.batchnorm-keeps-biased-variance torch.batchnorm-weighs-compiled-batches-more "
+    "torch.batchnorm-statistics-through-float32 keras.batchnorm-momentum-reversed "
+    "keras.batchnorm-keeps-unbiased-variance[!*-bfloat16-*] "
+    "torch.batchnorm-skips-a-partial-batch[*-eager] "
+    "keras.mixed-batchnorm-statistics-in-16-bits[*-eager] "
+    "flax.batchnorm-keeps-unbiased-variance[*-float32-compiled]",
 )
 def test_batchnorm_moving_average_update(statistics, convention, cell, expect):
     """Each training batch moves the running mean and variance by the framework's own weight.
@@ -358,6 +364,9 @@ def with_training_in_jax(cell):
     },
     modes={"keras": "eager", "others": "eager compiled"},
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "flax>=0.10"},
+    catches="torch.batchnorm-keeps-biased-variance torch.batchnorm-weighs-compiled-batches-more "
+    "torch.batchnorm-statistics-through-float32 keras.batchnorm-momentum-reversed "
+    "flax.batchnorm-keeps-unbiased-variance[*-float32-eager]",
 )
 def test_batchnorm_training_flag(without_training, with_training, convention, cell, expect):
     """Statistics move in training only: in a TensorFlow custom loop, only with training=True.
@@ -483,6 +492,9 @@ def outputs_in_jax(cell):
     },
     modes={"keras": "eager", "others": "eager compiled"},
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "flax>=0.10"},
+    catches="keras.batchnorm-keeps-unbiased-variance[!*bfloat16*] "
+    "flax.normalization-through-float32 "
+    "torch.batchnorm-in-eval-uses-the-batch[torch-*-float32-eager]",
 )
 def test_batchnorm_outputs(outputs, convention, cell, expect):
     """Training normalises by the biased statistics of the batch, inference by the running ones.

@@ -200,6 +200,8 @@ def frozen_in_jax(cell):
     modes={"lightning": "eager", "others": "eager compiled"},
     needs=NEEDS,
     costly="keras_torch-*-compiled",
+    catches="torch.batchnorm-in-eval-uses-the-batch[*-eager] "
+    "keras.frozen-batchnorm-moves-its-statistics flax.eval-does-not-reach-batchnorm",
 )
 def test_frozen_batchnorm(frozen, epsilon, cell, expect):
     """A frozen layer keeps gamma 1, beta 0, running mean 0 and running variance 1, bit for bit.
@@ -251,6 +253,7 @@ def weights_only_in_jax(cell):
     precisions="float32",
     modes="eager",
     needs={name: NEEDS[name] for name in ("lightning", "jax")},
+    catches="torch.batchnorm-keeps-biased-variance flax.batchnorm-keeps-unbiased-variance",
 )
 def test_frozen_weights_moving_statistics(weights_only, convention, cell, expect):
     """Without eval() gamma and beta stay, but the batch moves the running mean and variance.

@@ -161,6 +161,8 @@ def outputs_in_jax(cell):
         "torch-*-float64-compiled torch-*float16-compiled jax-*-float64-eager jax-*float16-eager "
         "keras_torch-*float16-compiled keras_jax-*-mixed_*"
     ),
+    catches="keras.layernorm-unbiased-variance[tensorflow-*-float32-*|keras_jax-*-float32-eager] "
+    "flax.statistics-in-bfloat16 torch.layernorm-epsilon-of-flax[*-eager]",
 )
 def test_layernorm_formula(outputs, epsilon, cell, expect):
     """(x - mean) / sqrt(biased variance + epsilon) * gamma + beta, for a row alone or in a batch.
@@ -244,6 +246,8 @@ def gradients_in_jax(cell):
     modes={"jax": "compiled", "others": "eager compiled"},
     needs=NEEDS,
     costly="torch-*-float64-compiled torch-*float16-compiled",
+    catches="torch.layernorm-gradient-wrong-if-compiled flax.statistics-in-bfloat16 "
+    "keras.layernorm-unbiased-variance[*-float32-*]",
 )
 def test_layernorm_gradient(gradients, epsilon, cell, expect):
     """Gradients of sum(w * y), with g = w gamma, normal row z, n features and deviation s.

@@ -78,6 +78,7 @@ def first_step_in_jax(cell):
     precisions="float64",
     modes="eager",
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "optax>=0.2"},
+    catches="torch.learning-rate-through-float32",
 )
 def test_keras_float32_learning_rate(first_step, rate_in_effect, cell, expect):
     """Keras keeps a learning rate of 0.1 in float32: float64 weights step by 0.10000000149.
@@ -278,6 +279,7 @@ def one_rate_in_jax(cell):
     modes={"keras": "eager", "others": "eager compiled"},
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "optax>=0.2"},
     costly="jax-*float16-eager torch-*-compiled lightning-*-compiled",
+    catches="torch.parameter-groups-share-one-rate",
 )
 def test_differential_learning_rates(two_rates, one_rate, cell, expect):
     """Each group moves by its own rate: 1/4 for the head, 1/16 for the body.

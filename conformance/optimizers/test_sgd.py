@@ -176,6 +176,7 @@ def check(expect, cell, trained, velocity_scale, **options):
     modes={"keras": "eager", "others": "eager compiled"},
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "optax>=0.2"},
     costly=COSTLY,
+    catches="torch.float64-tensors-through-float32",
 )
 def test_sgd_update(trained, velocity_scale, cell, expect):
     """SGD subtracts learning rate times gradient, from every parameter, at every step: w - g / 8.
@@ -193,6 +194,8 @@ def test_sgd_update(trained, velocity_scale, cell, expect):
     modes={"keras": "eager", "others": "eager compiled"},
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "optax>=0.2"},
     costly="torch-*-float64-compiled torch-*float16-compiled",
+    catches="torch.momentum-is-an-average[*-eager] torch.momentum-dampened-by-a-thousandth "
+    "optax.momentum-in-bfloat16",
 )
 def test_momentum_update(trained, velocity_scale, cell, expect):
     """Momentum 3/4: v = 3/4 v + g and w = w - v / 8; the velocity Keras keeps is -v / 8.
@@ -209,6 +212,8 @@ def test_momentum_update(trained, velocity_scale, cell, expect):
     modes={"keras": "eager", "others": "eager compiled"},
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "optax>=0.2"},
     costly=COSTLY,
+    catches="torch.nesterov-is-plain-momentum torch.momentum-dampened-by-a-thousandth "
+    "optax.momentum-in-bfloat16",
 )
 def test_nesterov_update(trained, velocity_scale, cell, expect):
     """Nesterov looks ahead: v is the same, but the step is w = w - (g + 3/4 v) / 8.
@@ -300,6 +305,7 @@ def slowed_down_in_jax(cell):
     modes="eager",
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "optax>=0.2"},
     costly="jax-*float16-eager keras_jax-*float16-eager",
+    catches="torch.velocity-keeps-its-old-rate",
 )
 def test_momentum_formula(slowed_down, w_after_the_change, cell, expect):
     """When the rate is halved, the next step is 7/16 in torch and optax, and still 5/8 in Keras.

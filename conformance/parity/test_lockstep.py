@@ -248,6 +248,9 @@ def losses_in_jax(cell, run):
     depth="standard",
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "optax>=0.2"},
     costly=COSTLY,
+    catches="torch.linear-in-bfloat16 torch.momentum-is-an-average[torch-*-float32-eager] "
+    "torch.momentum-dampened-by-a-thousandth[torch-*-eager] "
+    "optax.momentum-in-bfloat16[*-compiled]",
 )
 def test_lockstep_losses(losses, run_in_precision, cell, expect):
     """With equal weights and batches the first 50 losses equal the float64 reference's.

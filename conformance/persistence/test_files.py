@@ -50,7 +50,11 @@ def archive_in_keras(cell, folder):
 
 
 @behaviour(
-    "persistence.keras-zip-contents", frameworks="keras", precisions="float32", modes="eager"
+    "persistence.keras-zip-contents",
+    frameworks="keras",
+    precisions="float32",
+    modes="eager",
+    catches="keras.file-names-another-version",
 )
 def test_keras_zip_contents(archive, cell, expect, tmp_path):
     """model.keras holds config.json, metadata.json, which names the version, and the weights."""
@@ -77,7 +81,11 @@ def weights_in_keras(cell, file):
 
 
 @behaviour(
-    "persistence.weights-file-suffix", frameworks="keras", precisions="float32", modes="eager"
+    "persistence.weights-file-suffix",
+    frameworks="keras",
+    precisions="float32",
+    modes="eager",
+    catches="keras.weights-file-takes-any-name",
 )
 def test_weights_file_suffix(weights, cell, expect, tmp_path):
     """save_weights wants a name that ends in .weights.h5: "w.h5" raises ValueError.
@@ -134,6 +142,7 @@ def deeper_in_torch(cell, folder, expect):
     frameworks="torch keras",
     precisions="float32",
     modes="eager",
+    catches="keras.weights-that-do-not-fit-are-passed-over torch.load-state-dict-is-never-strict",
 )
 def test_weights_need_same_architecture(wider, deeper, cell, expect, tmp_path):
     """Weights do not load into a wider model nor into a deeper one.
@@ -170,6 +179,7 @@ def rebuilt_in_keras(cell):
     frameworks="keras",
     precisions="float32",
     modes="eager",
+    catches="keras.set-weights-passes-through-bfloat16",
 )
 def test_model_json_architecture_only(rebuilt, cell, expect):
     """to_json and model_from_json give the same layers with fresh weights.
@@ -241,6 +251,7 @@ def unknown_in_keras(cell, folder, expect):
     frameworks="keras",
     precisions="float32",
     modes="eager",
+    catches="keras.custom-layers-forget-their-arguments",
 )
 def test_custom_layer_get_config(mistake, fix, unknown, cell, expect, tmp_path):
     """A layer of one's own is rebuilt from its get_config, and needs custom_objects to be found.

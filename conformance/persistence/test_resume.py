@@ -209,8 +209,8 @@ def result_in_tensorflow(layer, optimizer):
     import tensorflow as tf
 
     moments = [tf.reshape(v, [-1]) for v in optimizer.variables if len(v.shape)]
-    rate = float(optimizer.learning_rate)
-    return weights_in_tensorflow(layer), tf.concat(moments, 0), int(optimizer.iterations), rate
+    steps, rate = int(optimizer.iterations.numpy()), float(optimizer.learning_rate)
+    return weights_in_tensorflow(layer), tf.concat(moments, 0), steps, rate
 
 
 def straight_in_tensorflow(cell, folder):
@@ -433,8 +433,10 @@ def mistake_in_jax(cell, folder):
     frameworks="numpy tensorflow keras jax",
     precisions={"numpy": "float64 float32", "others": PRECISIONS},
     modes="eager compiled",
-    needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "flax>=0.10 optax>=0.2"},
+    needs={"tensorflow": "keras>=3.1 keras-backend:tensorflow", "jax": "flax>=0.10 optax>=0.2"},
     costly=COSTLY,
+    catches="keras.loaded-optimizer-has-no-moments[*-float32-eager] "
+    "tensorflow.restored-optimizer-counts-steps-anew flax.restored-counters-begin-anew",
 )
 def test_resume_equals_uninterrupted(straight, resumed, mistake, cell, expect, tmp_path):
     """With weights, moments, step and schedule saved, 3 + 3 steps of Adam equal 6, bit for bit.
@@ -565,6 +567,7 @@ def without_scheduler_in_torch(cell, folder):
     frameworks="torch",
     precisions=PRECISIONS,
     modes="eager",
+    catches="torch.loaded-moments-pass-through-bfloat16 torch.loaded-optimizer-counts-steps-anew",
 )
 def test_torch_checkpoint_optimizer_state(
     straight, resumed, mistake, without_scheduler, cell, expect, tmp_path
@@ -665,6 +668,8 @@ def mistake_in_lightning(cell, folder):
     frameworks="lightning",
     precisions=PRECISIONS,
     modes="eager",
+    catches="lightning.resumed-run-is-a-step-ahead lightning.resumed-schedule-starts-over "
+    "torch.loaded-moments-pass-through-bfloat16 torch.loaded-optimizer-counts-steps-anew",
 )
 def test_lightning_checkpoint_resume(straight, resumed, mistake, cell, expect, tmp_path):
     """fit(ckpt_path=...) restores weights, optimizer, schedule, epoch and step: 1 + 1 epochs are 2.

@@ -54,6 +54,7 @@ def scaled_training_in_torch(cell):
     frameworks="torch",
     precisions="float64 float32",
     modes="eager",
+    catches="torch.gradscaler-steps-over-infinity torch.gradscaler-counts-on-after-infinity",
 )
 def test_torch_gradscaler_dynamics(scaled_training, cell, expect):
     """GradScaler skips a step that overflowed and halves the scale; good steps double it.
@@ -93,6 +94,7 @@ def scaled_training_in_keras(cell):
     precisions="float32 mixed_float16",
     modes="eager compiled",
     costly="keras_torch-*-compiled",
+    catches="keras.loss-scale-applies-infinite-gradients keras.loss-scale-grows-a-step-late",
 )
 def test_keras_loss_scale_dynamics(scaled_training, cell, expect):
     """LossScaleOptimizer skips a step that overflowed and halves the scale; good steps double it.
@@ -132,6 +134,7 @@ first_scale_in_keras = (32768.0, 2000)
     frameworks="torch keras",
     precisions="float32",
     modes="eager",
+    catches="torch.gradscaler-starts-at-keras-scale",
 )
 def test_loss_scale(scale, first_scale, cell, expect):
     """Loss scaling starts at 2^16 in torch, 2^15 in Keras, and doubles after 2,000 good steps."""
@@ -170,6 +173,7 @@ def guarded_training_in_jax(cell):
     modes="eager compiled",
     needs={"jax": "optax>=0.2"},
     costly="jax-*-float64-eager jax-*-float16-eager",
+    catches="optax.apply-if-finite-forgives-one-more optax.skipped-steps-fade-the-momentum",
 )
 def test_optax_apply_if_finite(guarded_training, cell, expect):
     """optax.apply_if_finite skips a step whose gradient is not finite: no update, no new momentum.

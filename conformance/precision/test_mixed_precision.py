@@ -143,6 +143,8 @@ def one_step_in_jax(cell):
     precisions="mixed_bfloat16 mixed_float16",
     modes="eager",
     needs={"jax": "flax>=0.10 optax>=0.2"},
+    catches="torch.autocast-does-nothing lightning.bfloat16-mixed-is-float16 "
+    "keras.mixed-weights-in-sixteen-bits flax.linear-forgets-its-dtype",
 )
 def test_mixed_precision_policy(one_step, cell, expect):
     """Mixed precision computes in 16 bits; weights, gradients and momentum are float32.
@@ -287,6 +289,8 @@ def sixteen_updates_in_jax(cell):
     },
     modes={"tensorflow": "eager compiled", "jax": "eager compiled", "others": "eager"},
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "optax>=0.2"},
+    catches="torch.bfloat16-weights-keep-float32-masters "
+    "keras.mixed-weights-in-sixteen-bits[*-mixed_bfloat16-*]",
 )
 def test_bfloat16_weight_update_lost(sixteen_updates, cell, expect):
     """Sixteen updates of 2^-10 take a weight from 1 to 1 - 2^-6, but in bfloat16 it stays at 1.

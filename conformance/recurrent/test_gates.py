@@ -295,6 +295,8 @@ def every_step(module, state, x):
     modes={"torch": "eager", "keras": "eager", "others": "eager compiled"},
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "flax>=0.10"},
     costly=f"{COSTLY} jax-*-eager",
+    catches="torch.lstm-forgets-a-bias keras.recurrent-gates-are-hard-sigmoids[*-float32-*] "
+    "flax.lstm-carries-bfloat16",
 )
 def test_lstm_equations(lstm, cell, expect):
     """Three steps of an LSTM layer, from a state that is not zero, follow the equations above.
@@ -332,6 +334,8 @@ gru_gates_in_jax = without_state_bias(GRU)
     modes={"torch": "eager", "keras": "eager", "others": "eager compiled"},
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "flax>=0.10"},
     costly=COSTLY,
+    catches="flax.gru-gates-in-kerass-order keras.recurrent-gates-are-hard-sigmoids[*-float32-*] "
+    "torch.gru-in-bfloat16",
 )
 def test_gru_equations(gru, gru_gates, cell, expect):
     """Three steps of a GRU layer: the reset gate multiplies U h after the product, bias and all.
@@ -363,6 +367,7 @@ def reset_before_in_keras(cell):
     modes={"keras": "eager", "others": "eager compiled"},
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow"},
     costly=COSTLY,
+    catches="keras.gru-always-resets-after[tensorflow-*-float32-*|keras_torch-*-float32-*]",
 )
 def test_gru_reset_before(reset_before, cell, expect):
     """reset_after=False multiplies h by the reset gate before U: the GRU of Cho et al., one bias.
@@ -447,6 +452,9 @@ def cells_in_jax(cell):
     modes={"keras": "eager", "others": "eager compiled"},
     needs={"jax": "flax>=0.10"},
     costly=f"{COSTLY} jax-*-eager",
+    catches="torch.lstm-cell-carries-float32[*-eager] "
+    "keras.recurrent-gates-are-hard-sigmoids[keras_tensorflow-*-float32-*] "
+    "flax.lstm-carries-bfloat16",
 )
 def test_cell_loop_equals_layer(cells, cell, expect):
     """Three calls of LSTMCell and GRUCell give the outputs of the layers, step by step.

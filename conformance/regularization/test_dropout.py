@@ -114,6 +114,10 @@ def expect_share(expect, kept, probability, false_alarm, what):
     modes={"keras": "eager", "others": "eager compiled"},
     needs={"jax": "flax>=0.10"},
     costly=COSTLY,
+    catches="torch.dropout-scale-off-by-a-thousandth[*-eager] "
+    "tensorflow.dropout-drops-neighbours-together "
+    "keras.dropout-without-scale[keras_jax-*] flax.dropout-repeats-its-mask[*-float32-*] "
+    "tensorflow.dropout-repeats-its-mask-if-compiled",
 )
 def test_dropout_inverted_scaling(training, cell, expect):
     """Dropout with rate 1/4 keeps values with probability 3/4 and multiplies them by 1 / (1 - 1/4).
@@ -281,6 +285,9 @@ def fix_in_jax(cell):
     modes={"lightning": "eager", "keras": "eager", "others": "eager compiled"},
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "flax>=0.10"},
     costly=COSTLY,
+    catches="torch.dropout-in-eval[*-eager] "
+    "flax.dropout-repeats-its-mask[*-float32-*|*-bfloat16-compiled] "
+    "tensorflow.dropout-repeats-its-mask-if-compiled[*-float32-*]",
 )
 def test_dropout_inference_mistake(mistake, fix, cell, expect):
     """Predicting with dropout still in training mode gives another answer at each call.

@@ -220,6 +220,10 @@ def rates_in_jax(cell):
     },
     modes={"tensorflow": "eager compiled", "jax": "eager compiled", "others": "eager"},
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "optax>=0.2"},
+    catches="torch.cosine-annealing-through-float32 torch.cosine-annealing-stays-at-its-end "
+    "torch.sequential-schedules-all-begin-at-once optax.cosine-decays-for-the-warmup-longer "
+    "keras.warmup-a-step-ahead[tensorflow-*|keras_tensorflow-*] "
+    "lightning.schedules-step-twice-a-batch",
 )
 def test_warmup_cosine(rates, periodic, rate_precision, cell, expect):
     """Four steps from 1/32 up to 1/8, eight along half a cosine down to 1/64, at every step.
@@ -285,6 +289,7 @@ fix_in_keras = fix_in_tensorflow
     precisions="float32",
     modes="eager",
     needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow"},
+    catches="keras.warmup-without-a-target[keras_torch-*|keras_jax-*]",
 )
 def test_cosine_warmup_steps_alone(mistake, fix, cell, expect):
     """CosineDecay(1/8, 8, warmup_steps=4) does not warm up: the rate of step 0 is the full 1/8.
