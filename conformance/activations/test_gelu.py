@@ -280,6 +280,8 @@ def test_gelu_tanh_error(difference, cell, expect):
     What exact GELU is without arguments (torch, TensorFlow, Keras) and the approximation is in JAX
     is called so here: exchanged defaults show as a difference of the other sign. Each form rounds
     twelve times numbers of the size of x, at most 4; 4.73e-4 is stated to half its last digit.
+    In float32 those roundings hide an error of the difference below 0.8 %, in float64 none above
+    1.5e-11.
     """
     found = difference(cell)
     roundings = 2 * accumulated(12, cell.precision) * np.abs(GRID)
