@@ -35,10 +35,12 @@ def cpu(session: nox.Session) -> None:
 
 @nox.session
 def gpu(session: nox.Session) -> None:
-    """The same specs on an NVIDIA GPU; stops at once where there is none."""
+    """The same specs on an NVIDIA GPU, and the claims; stops at once where there is none."""
     install(session, "gpu")
     session.run("python", "-m", "fixtures.matrix", "require", "cuda")
     run_specs(session, "cuda")
+    if not session.posargs:
+        measure_claims(session, "cuda", [])
 
 
 @nox.session
@@ -47,6 +49,20 @@ def mps(session: nox.Session) -> None:
     install(session, "cpu")
     session.run("python", "-m", "fixtures.matrix", "require", "mps")
     run_specs(session, "mps")
+
+
+@nox.session
+def speed(session: nox.Session) -> None:
+    """Claims of speed, memory and size, measured on this CPU and judged; --ruler: what it can tell.
+
+    Other words go to pytest: --strict-claims, --speed-budget SECONDS, --benchmark-autosave...
+    """
+    install(session, "cpu")
+    if "--ruler" in session.posargs:
+        words = [word for word in session.posargs if word != "--ruler"]
+        session.run("python", "-m", "fixtures.speed", "ruler", *words)
+    else:
+        measure_claims(session, "cpu", session.posargs)
 
 
 @nox.session
@@ -101,6 +117,30 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def versions(session: nox.Session) -> None:
+    """--package NAME --releases LIST: behaviours x releases of one package, and what flipped.
+
+    Each release gets an environment of its own; nothing else varies but what it asks for.
+    """
+    install(session, "releases")
+    session.run("python", "-m", "fixtures.releases", "versions", *session.posargs)
+
+
+@nox.session
+def bisect(session: nox.Session) -> None:
+    """BEHAVIOUR --package NAME [--good R] [--bad R]: the release that broke it, the one before."""
+    install(session, "releases")
+    session.run("python", "-m", "fixtures.releases", "bisect", *session.posargs)
+
+
+@nox.session
+def environments(session: nox.Session) -> None:
+    """List the environments of releases; --prune [--keep N] removes them."""
+    install(session, "releases")
+    session.run("python", "-m", "fixtures.releases", "environments", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """ruff check and ruff format, without changing anything."""
     install(session, "lint")
@@ -138,6 +178,21 @@ def run_specs(session: nox.Session, device: str) -> None:
         merged = (*(str(parts / name) for name in runs), "--output", str(record))
         session.run("python", "-m", "fixtures.records", "merge", *merged)
     session.run("python", "-m", "fixtures.reports", "summary", str(record))
+
+
+def measure_claims(session: nox.Session, device: str, words: list[str]) -> None:
+    """One process, so that nothing else of the run takes time; samples as pytest-benchmark's JSON.
+
+    Its own table is left out, the run ends with that of the claims.
+    """
+    record = new_record()
+    record = record.with_name(f"{record.name}-speed")
+    record.parent.mkdir(exist_ok=True)
+    session.run(
+        *("python", "-m", "pytest", "conformance/speed", "-n", "0", "--speed"),
+        *("--device", device, "--record", str(record), "--benchmark-enable", "--benchmark-quiet"),
+        *(f"--benchmark-json={record}.benchmark.json", *words),
+    )
 
 
 def session_options(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
