@@ -340,7 +340,7 @@ def fix_in_lightning(cell, folder):
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=1.0)
 
-    checkpoint = ModelCheckpoint(folder, monitor="val_score")
+    checkpoint = ModelCheckpoint(str(folder), monitor="val_score")
     one_batch = torch.utils.data.DataLoader([0])
     options = {**cell.trainer_options, "enable_checkpointing": True}
     lightning.Trainer(

@@ -113,7 +113,7 @@ def fix_in_keras(cell, folder, mode):
 def mistake_in_lightning(cell, folder):
     from lightning.pytorch.callbacks import ModelCheckpoint
 
-    checkpoint = ModelCheckpoint(folder / "last")
+    checkpoint = ModelCheckpoint(str(folder / "last"))
     w_in = train_in_lightning(cell, checkpoint)
     return w_in(checkpoint.best_model_path)
 
@@ -121,7 +121,7 @@ def mistake_in_lightning(cell, folder):
 def fix_in_lightning(cell, folder, mode):
     from lightning.pytorch.callbacks import ModelCheckpoint
 
-    checkpoint = ModelCheckpoint(folder / mode, monitor="val_score", save_top_k=1, mode=mode)
+    checkpoint = ModelCheckpoint(str(folder / mode), monitor="val_score", save_top_k=1, mode=mode)
     w_in = train_in_lightning(cell, checkpoint)
     return w_in(checkpoint.best_model_path)
 
@@ -275,9 +275,9 @@ def kept_in_lightning(cell, folder):
         batch_size=2,
     )
     checkpoints = {
-        "loss": ModelCheckpoint(folder / "loss", monitor="val_loss"),
-        "untold": ModelCheckpoint(folder / "untold", monitor="val_accuracy"),
-        "max": ModelCheckpoint(folder / "max", monitor="val_accuracy", mode="max"),
+        "loss": ModelCheckpoint(str(folder / "loss"), monitor="val_loss"),
+        "untold": ModelCheckpoint(str(folder / "untold"), monitor="val_accuracy"),
+        "max": ModelCheckpoint(str(folder / "max"), monitor="val_accuracy", mode="max"),
     }
     options = {**cell.trainer_options, "enable_checkpointing": True}
     lightning.Trainer(

@@ -39,7 +39,7 @@ def kept_in_lightning(cell, folder, **options):
     def epoch_of(file):
         return int(-Countdown.load_from_checkpoint(file).w.item())
 
-    checkpoint = ModelCheckpoint(folder, **options)
+    checkpoint = ModelCheckpoint(str(folder), **options)
     one_batch = torch.utils.data.DataLoader([0])
     trainer_options = {**cell.trainer_options, "enable_checkpointing": True}
     lightning.Trainer(

@@ -27,7 +27,10 @@ from fixtures.precision import Bound, accumulated, round_to
 
 SAMPLES = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 15.0])
 
+NUMBER = 1.001
+
 WIDE = "what is logged in 16 bits is kept in float32"
+WIDE_PRECISION = {"bfloat16": "float32", "float16": "float32"}
 
 
 def samples_in(precision):
@@ -215,6 +218,44 @@ def test_log_defaults(logged, cell, expect):
             )
 
 
+def number_in_lightning(cell):
+    import lightning
+
+    class Model(lightning.LightningModule):
+        def validation_step(self, batch, batch_index):
+            self.log("number", NUMBER)
+
+    [metrics] = lightning.Trainer(**cell.trainer_options).validate(
+        Model(), batches(cell), verbose=False
+    )
+    return metrics["number"]
+
+
+@behaviour(
+    "lightning.log-number",
+    frameworks="lightning",
+    precisions="float64 float32 bfloat16 float16",
+    modes="eager",
+    catches="lightning.logged-number-is-rounded-to-the-module",
+)
+def test_log_number(number, cell, expect):
+    """A Python number is logged in float32 at least, however narrow the module is.
+
+    1.001 is 1 in bfloat16 and 1 + 2^-10 in float16. One rounding of the number and seven of the
+    epoch's mean. https://github.com/Lightning-AI/pytorch-lightning/pull/19046
+    """
+    expect.within(
+        Bound(
+            relative=accumulated(8, WIDE_PRECISION.get(cell.precision, cell.precision)),
+            because="8 roundings in float32, or in float64 where the module is",
+        ),
+        observed=number(cell),
+        expected=NUMBER,
+        what="number",
+        other_precision=WIDE,
+    )
+
+
 # ----------------------------------------------------------------------------------------------
 # What a logger writes down.
 
@@ -272,6 +313,58 @@ def test_log_every_n_steps(rows, cell, expect, tmp_path):
             "val_w": [(4, -5.0), (9, -10.0)],
         },
         what="rows of metrics.csv",
+    )
+
+
+def written_again_in_lightning(cell, folder):
+    """The rows of metrics.csv after each of two runs of the same name and version."""
+    import lightning
+    import torch
+    from lightning.pytorch.loggers import CSVLogger
+
+    class Model(lightning.LightningModule):
+        def __init__(self, start):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.full((1,), start))
+
+        def training_step(self, batch, batch_index):
+            self.log("w", self.w.detach().sum())
+            return self.w.sum()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=1.0)
+
+    written = []
+    for start in (0.0, 8.0):
+        options = {**cell.trainer_options, "logger": CSVLogger(folder, name="run", version="one")}
+        lightning.Trainer(max_epochs=1, log_every_n_steps=1, **options).fit(
+            Model(start), batches(cell)
+        )
+        with open(folder / "run" / "one" / "metrics.csv", newline="") as file:
+            rows = csv.DictReader(file)
+            written.append([(int(row["step"]), float(row["w"])) for row in rows])
+    return written
+
+
+@behaviour(
+    "lightning.csv-logger-starts-anew",
+    frameworks="lightning",
+    precisions="float32",
+    modes="eager",
+    catches="lightning.csv-logger-appends-to-another-run",
+)
+def test_csv_logger_starts_anew(written_again, cell, expect, tmp_path):
+    """A run of the same name and version replaces the metrics.csv of the one before it.
+
+    Three batches each: w is 0, -1, -2 in the first run and 8, 7, 6 in the second.
+    https://github.com/Lightning-AI/pytorch-lightning/pull/19446
+    """
+    first, second = written_again(cell, tmp_path)
+    expect.exactly(
+        observed=first, expected=[(0, 0.0), (1, -1.0), (2, -2.0)], what="(step, w), first run"
+    )
+    expect.exactly(
+        observed=second, expected=[(0, 8.0), (1, 7.0), (2, 6.0)], what="(step, w), second run"
     )
 
 

@@ -145,6 +145,73 @@ def test_validation_frequency(counts, cell, expect):
         expect.exactly(observed=observed["w"], expected=-16.0, what=f"w, {what}")
 
 
+@behaviour(
+    "lightning.validation-disabled",
+    frameworks="lightning",
+    precisions="float32",
+    modes="eager",
+    catches="lightning.interval-matters-without-validation",
+)
+def test_validation_disabled(counts, cell, expect):
+    """limit_val_batches=0 runs no validation, whatever the interval, even one beyond the epoch.
+
+    https://github.com/Lightning-AI/pytorch-lightning/pull/21560
+    """
+    expected = {"batches": 8, "global step": 8, "w": -8.0, "validated after": []}
+    for what, options in (
+        ("by default", {}),
+        ("every second batch", {"val_check_interval": 2}),
+        ("every hundredth batch of four", {"val_check_interval": 100}),
+    ):
+        observed = counts(cell, max_epochs=2, limit_val_batches=0, **options)
+        expect.exactly(observed=observed, expected=expected, what=f"counts, {what}")
+
+
+def stopped_in_lightning(cell):
+    """Batches seen when should_stop was set after the second of five epochs, and after more."""
+    import lightning
+    import torch
+
+    class Line(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.zeros(1))
+
+        def training_step(self, batch, batch_index):
+            return self.w.sum()
+
+        def on_train_epoch_end(self):
+            if self.current_epoch == 1:
+                self.trainer.should_stop = True
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=1.0)
+
+    model, four_batches = Line(), torch.utils.data.DataLoader([0, 0, 0, 0])
+    trainer = lightning.Trainer(max_epochs=5, **cell.trainer_options)
+    seen = []
+    for _ in range(2):
+        trainer.fit(model, four_batches)
+        seen.append(-model.w.item())
+    return seen
+
+
+@behaviour(
+    "lightning.fit-goes-on-after-a-stop",
+    frameworks="lightning",
+    precisions="float32",
+    modes="eager",
+    catches="lightning.stop-outlives-fit",
+)
+def test_fit_goes_on_after_a_stop(stopped, cell, expect):
+    """trainer.should_stop = True ends this fit; another fit goes on to max_epochs.
+
+    Stopped after two of five epochs of four batches: 8 steps, and 20 after the second call.
+    https://github.com/Lightning-AI/pytorch-lightning/pull/19177
+    """
+    expect.exactly(observed=stopped(cell), expected=[8.0, 20.0], what="steps after each fit")
+
+
 # ----------------------------------------------------------------------------------------------
 # In which order, and in which mode.
 

@@ -75,6 +75,70 @@ def test_accumulation_incomplete_window(accumulated, cell, expect):
     expect.exactly(observed=steps, expected=6, what="global_step")
 
 
+def interrupted_in_lightning(cell):
+    """A validation after every second batch, in the middle of a window of four."""
+    import lightning
+
+    class Validated(linear_module(cell)):
+        def validation_step(self, batch, batch_index):
+            pass
+
+    model = Validated()
+    lightning.Trainer(
+        max_epochs=1,
+        accumulate_grad_batches=4,
+        val_check_interval=2,
+        num_sanity_val_steps=0,
+        **cell.trainer_options,
+    ).fit(model, loader(cell), loader(cell))
+    return model.after_step
+
+
+@behaviour(
+    "lightning.accumulation-across-validation",
+    frameworks="lightning",
+    precisions="float64 float32",
+    modes="eager",
+    catches="lightning.validation-erases-gradients",
+)
+def test_accumulation_across_validation(interrupted, cell, expect):
+    """A validation in the middle of a window leaves the gradients as they are.
+
+    Gradients 1, 2 | validation | 4, 8 | validation | 16 make steps of 15/4 and 16/4.
+    https://github.com/Lightning-AI/pytorch-lightning/pull/18710
+    """
+    expect.exactly(observed=interrupted(cell), expected=[-3.75, -7.75], what="w")
+
+
+def unnumbered_in_lightning(cell):
+    import lightning
+
+    class Unnumbered(linear_module(cell)):
+        def training_step(self, batch):
+            return (batch * self.w).sum()
+
+    model = Unnumbered()
+    trainer = lightning.Trainer(max_epochs=1, accumulate_grad_batches=2, **cell.trainer_options)
+    trainer.fit(model, loader(cell))
+    return model.after_step
+
+
+@behaviour(
+    "lightning.accumulation-without-batch-index",
+    frameworks="lightning",
+    precisions="float64 float32",
+    modes="eager",
+    catches="lightning.accumulation-needs-the-batch-index",
+)
+def test_accumulation_without_batch_index(unnumbered, cell, expect):
+    """The argument batch_idx of training_step is optional, and accumulation does not depend on it.
+
+    Gradients 1, 2 | 4, 8 | 16 make steps of 3/2, 12/2 and 16/2.
+    https://github.com/Lightning-AI/pytorch-lightning/pull/18619
+    """
+    expect.exactly(observed=unnumbered(cell), expected=[-1.5, -7.5, -15.5], what="w")
+
+
 # ----------------------------------------------------------------------------------------------
 # A training_step that returns nothing.
 
