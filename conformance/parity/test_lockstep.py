@@ -246,7 +246,11 @@ def losses_in_jax(cell, run):
     },
     modes="eager compiled",
     depth="standard",
-    needs={"tensorflow": "keras>=3.0 keras-backend:tensorflow", "jax": "optax>=0.2"},
+    needs={
+        "tensorflow": "keras>=3.0 keras-backend:tensorflow",
+        "keras": "keras>=3.4",  # a dtype for losses
+        "jax": "optax>=0.2",
+    },
     costly=COSTLY,
     catches="torch.linear-in-bfloat16 torch.momentum-is-an-average[torch-*-float32-eager] "
     "torch.momentum-dampened-by-a-thousandth[torch-*-eager] "

@@ -98,15 +98,19 @@ def test_weights_file_suffix(weights, cell, expect, tmp_path):
     expect.exactly(observed=loaded, expected=saved.astype(np.float64), what="weights")
 
 
+# The first releases of Keras 3 let the variable speak, which names both shapes.
+REFUSED_BY_KERAS = "could not be loaded|shape of the target value"
+
+
 def wider_in_keras(cell, folder, expect):
     model_in_keras(cell).save_weights(folder / "m.weights.h5")
-    with expect.raises(ValueError, match="could not be loaded"):
+    with expect.raises(ValueError, match=REFUSED_BY_KERAS):
         model_in_keras(cell, units=5).load_weights(folder / "m.weights.h5")
 
 
 def deeper_in_keras(cell, folder, expect):
     model_in_keras(cell).save_weights(folder / "m.weights.h5")
-    with expect.raises(ValueError, match="could not be loaded"):
+    with expect.raises(ValueError, match=REFUSED_BY_KERAS):
         model_in_keras(cell, layers=2).load_weights(folder / "m.weights.h5")
 
 
