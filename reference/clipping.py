@@ -24,6 +24,7 @@ def clip_by_global_norm(gradients, max_norm, epsilon=0.0):
     https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html,
     https://www.tensorflow.org/api_docs/python/tf/clip_by_global_norm
     """
-    norm = np.sqrt(sum(np.sum(gradient * gradient) for gradient in gradients))
+    nothing = gradients[0].dtype.type(0)  # NumPy 1 makes float64 of a plain 0 and a float32
+    norm = np.sqrt(sum((np.sum(gradient * gradient) for gradient in gradients), start=nothing))
     factor = min(1.0, max_norm / (float(norm) + epsilon))
     return [gradient * gradient.dtype.type(factor) for gradient in gradients], norm
