@@ -120,7 +120,8 @@ def countdown_in_keras(cell):
     def score(scores, bias):  # (1, epochs), (1, 1)
         epochs = np.arange(1, 1 + scores.shape[-1], dtype="float32")
         of_epoch = keras.ops.equal(epochs, -bias)
-        return keras.ops.sum(scores * keras.ops.cast(of_epoch, scores.dtype), axis=-1)
+        of_epoch = keras.ops.cast(of_epoch, scores.dtype)
+        return keras.ops.sum(keras.ops.multiply(scores, of_epoch), axis=-1)
 
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, dtype=cell.dtype)])
     cell.compile_model(

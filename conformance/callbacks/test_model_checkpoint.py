@@ -37,7 +37,8 @@ def train_in_keras(cell, checkpoint):
 
     def score(scores, bias):  # (1, 6), (1, 1)
         of_epoch = keras.ops.equal(np.arange(1.0, 7.0, dtype="float32"), -bias)
-        return keras.ops.sum(scores * keras.ops.cast(of_epoch, scores.dtype), axis=-1)
+        of_epoch = keras.ops.cast(of_epoch, scores.dtype)
+        return keras.ops.sum(keras.ops.multiply(scores, of_epoch), axis=-1)
 
     def mean_bias(target, bias):
         return keras.ops.mean(bias)

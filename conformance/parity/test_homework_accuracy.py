@@ -125,7 +125,7 @@ def accuracy_in_jax(cell, data, recipe):
         "others": "float32 tf32",
     },
     modes="eager compiled",
-    needs={"jax": "flax>=0.10 optax>=0.2"},
+    needs={"jax": "flax>=0.10 optax>=0.2", "keras": "keras>=3.0.1"},  # keras.device
     depth="standard",
     costly="jax-*-eager keras_jax-*-eager",  # a minute of compiling and tracing op by op
     catches="torch.adam-stops-after-its-first-step[torch-cpu-float32-eager]",
