@@ -168,6 +168,50 @@ def adam_update(
     return weight - change, mean, square, power1, power2
 
 
+def nadam_update(
+    weight,
+    gradient,
+    mean,
+    square,
+    power,
+    power2,
+    product,
+    *,
+    learning_rate,
+    beta1,
+    beta2,
+    epsilon,
+    momentum_decay=None,
+):
+    """One step of Nadam: the new (weight, mean, square, power, power2, product).
+
+    mean and square start at 0; power, which is 0.96**(t * momentum_decay), power2, which is
+    beta2**t, and product, that of all momenta up to step t, at 1. The momentum of step t is
+
+        mu(t) = beta1 * (1 - 0.96**(t * momentum_decay) / 2), or beta1 without momentum_decay
+        product = mu(1) * ... * mu(t)
+        w = w - learning_rate / (sqrt(square / (1 - power2)) + epsilon)
+              * (mu(t + 1) * mean / (1 - product * mu(t + 1)) + (1 - mu(t)) * g / (1 - product))
+
+    Source: Dozat (2016), Incorporating Nesterov Momentum into Adam, algorithm 8 of the report.
+    """
+    power2 = power2 * beta2
+    if momentum_decay is None:
+        momentum = following = beta1
+    else:
+        power = power * 0.96**momentum_decay
+        momentum = beta1 * (1 - 0.5 * power)
+        following = beta1 * (1 - 0.5 * (power * 0.96**momentum_decay))
+    product = product * momentum
+    mean = beta1 * mean + (1 - beta1) * gradient
+    square = beta2 * square + (1 - beta2) * (gradient * gradient)
+    ahead = following * mean / (1 - product * following)
+    direction = ahead + (1 - momentum) * gradient / (1 - product)
+    root = np.sqrt(square / (1 - power2))
+    change = learning_rate * direction / (root + epsilon)
+    return weight - change, mean, square, power, power2, product
+
+
 def rmsprop_update(
     weight,
     gradient,

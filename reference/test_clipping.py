@@ -39,7 +39,17 @@ def test_the_dtype_is_kept(dtype):
     assert [array.dtype for array in clipped] == [dtype, dtype]
 
 
-def test_zero_gradients_stay_zero():
-    clipped, norm = clip_by_global_norm([np.zeros(2)], 1.0, epsilon=1e-6)
+@pytest.mark.parametrize("epsilon", [0.0, 1e-6])
+def test_zero_gradients_stay_zero(epsilon):
+    clipped, norm = clip_by_global_norm([np.zeros(2)], 1.0, epsilon=epsilon)
     assert norm == 0
     np.testing.assert_array_equal(clipped[0], [0, 0])
+
+
+@pytest.mark.parametrize("order, norm", [(1.0, 19.0), (2.0, 13.0), (np.inf, 12.0)])
+def test_other_norms_are_of_all_gradients_too(order, norm):
+    """3 + 4 + 12 = 19; 9 + 16 + 144 = 169; the largest is 12."""
+    gradients = [np.array([3.0, -4.0]), np.array([-12.0])]
+    clipped, found = clip_by_global_norm(gradients, 1.0, order=order)
+    assert found == norm
+    np.testing.assert_allclose(clipped[0], [3 / norm, -4 / norm], rtol=2**-50)

@@ -9,6 +9,7 @@ from reference.optimizers import (
     Adam,
     Computed,
     adam_update,
+    nadam_update,
     rmsprop_update,
     sgd_update,
 )
@@ -301,3 +302,24 @@ def test_operations_add_roundings_of_their_own_and_nothing_else_is_understood():
     assert (Computed(3.0, UNIT) + 1).error == 2 * UNIT * 4
     with pytest.raises(TypeError):
         np.exp(Computed(3.0, UNIT))
+
+
+@pytest.mark.parametrize("momentum_decay, expected", [(None, -4 / 3), (0.0, -17 / 15)])
+def test_nadam_takes_the_average_of_the_next_step(momentum_decay, expected):
+    """m and v are 1/2. Momenta of 1/2: 1/4 / (1 - 1/4) + 1; of 1/4: 1/8 / (1 - 1/16) + 1."""
+    weight, mean, square, *_ = nadam_update(
+        np.zeros(1),
+        np.ones(1),
+        np.zeros(1),
+        np.zeros(1),
+        np.ones(1),
+        np.ones(1),
+        np.ones(1),
+        learning_rate=1.0,
+        beta1=0.5,
+        beta2=0.5,
+        epsilon=0.0,
+        momentum_decay=momentum_decay,
+    )
+    assert (mean, square) == (0.5, 0.5)
+    np.testing.assert_allclose(weight, expected, rtol=2**-50)

@@ -66,22 +66,22 @@ def fit_in_keras(cell, epochs, callbacks, learning_rate=1.0, scores=STAYS):
 # ReduceLROnPlateau.
 
 
-def rates_in_keras(cell, scores):
+def rates_in_keras(cell, scores, cooldown=0):
     import keras
 
     plateau = keras.callbacks.ReduceLROnPlateau(
-        "val_score", factor=0.5, patience=3, min_lr=0.1875, mode="min"
+        "val_score", factor=0.5, patience=3, min_lr=0.1875, mode="min", cooldown=cooldown
     )
     return fit_in_keras(cell, len(scores), [plateau], scores=scores)
 
 
-def rates_in_torch(cell, scores):
+def rates_in_torch(cell, scores, cooldown=0):
     import torch
 
     w = torch.zeros(1, dtype=cell.dtype, device=cell.device, requires_grad=True)
     optimizer = torch.optim.SGD([w], lr=1.0)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimizer, factor=0.5, patience=3, min_lr=0.1875
+        optimizer, factor=0.5, patience=3, min_lr=0.1875, cooldown=cooldown
     )
     rates = []
     for score in scores:
@@ -93,7 +93,7 @@ def rates_in_torch(cell, scores):
     return rates, w.item()
 
 
-def rates_in_lightning(cell, scores):
+def rates_in_lightning(cell, scores, cooldown=0):
     """The Trainer hands the monitored score to the scheduler, once an epoch."""
     import lightning
     import torch
@@ -114,7 +114,7 @@ def rates_in_lightning(cell, scores):
         def configure_optimizers(self):
             optimizer = torch.optim.SGD(self.parameters(), lr=1.0)
             scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                optimizer, factor=0.5, patience=3, min_lr=0.1875
+                optimizer, factor=0.5, patience=3, min_lr=0.1875, cooldown=cooldown
             )
             return [optimizer], [{"scheduler": scheduler, "monitor": "val_score"}]
 
@@ -156,6 +156,49 @@ def test_reduce_lr_on_plateau(rates, expected_rates, cell, expect):
     """
     for scores, expected in zip((STAYS, FALLS_ONCE), expected_rates, strict=True):
         observed, w = rates(cell, scores)
+        expect.exactly(observed=observed, expected=expected, what="rates")
+        expect.exactly(observed=w, expected=-sum(expected), what="w")
+
+
+# ----------------------------------------------------------------------------------------------
+# A cooldown: some epochs after each reduction in which nobody counts. With a cooldown of 2 and a
+# score that never changes,
+#
+#     epoch    1   2   3   4    5   6   7   8     9   10  11   12     13   14
+#     Keras    1   1   1   1   1/2 1/2 1/2 1/2   1/4  1/4 1/4  1/4   3/16 3/16
+#     torch    1   1   1   1    1  1/2 1/2 1/2   1/2  1/2 1/2  1/4    1/4  1/4
+#
+# a reduced rate lasts two epochs longer than without in torch, and one epoch longer in Keras: there
+# the last epoch of the cooldown counts again, and a cooldown of 1 changes nothing. A score that
+# improves meanwhile is the best one all the same: 3 in epoch 6 is, and 3 1/2 is no improvement.
+
+FALLS_IN_COOLDOWN = (4.0,) * 5 + (3.0,) + (3.5,) * 8
+
+KERAS_COOLS = (
+    [1.0] * 4 + [0.5] * 4 + [0.25] * 4 + [0.1875] * 2,
+    [1.0] * 4 + [0.5] * 5 + [0.25] * 4 + [0.1875],
+)
+TORCH_COOLS = ([1.0] * 5 + [0.5] * 6 + [0.25] * 3,) * 2
+cooled_rates_in_keras = KERAS_COOLS
+cooled_rates_in_torch = TORCH_COOLS
+cooled_rates_in_lightning = TORCH_COOLS
+
+
+@behaviour(
+    "callbacks.plateau-cooldown",
+    frameworks="torch lightning keras",
+    precisions="float32",
+    modes="eager",
+    catches="keras.plateau-without-cooldown torch.plateau-counts-in-its-cooldown",
+)
+def test_plateau_cooldown(rates, cooled_rates, cell, expect):
+    """With patience 3 and cooldown 2 torch halves the rate every 6 epochs, Keras every 4.
+
+    Without a cooldown every 4 and every 3. What improves in a cooldown improves the best score, and
+    in Keras, when its last epoch does, delays the next reduction by one epoch.
+    """
+    for scores, expected in zip((STAYS, FALLS_IN_COOLDOWN), cooled_rates, strict=True):
+        observed, w = rates(cell, scores, cooldown=2)
         expect.exactly(observed=observed, expected=expected, what="rates")
         expect.exactly(observed=w, expected=-sum(expected), what="w")
 

@@ -204,6 +204,43 @@ def test_norm_rescales(by_norm, epsilon, cell, expect):
 
 
 # ----------------------------------------------------------------------------------------------
+# Where torch's epsilon can be seen. At a norm of 7 it is one part in seven million, less than
+# float32 can tell; at 7/1024 it is one in seven thousand. The factor of a clipping to 2/1024 is
+# 2/7 = 0.285714, and 2/(7 + 0.001024) = 0.285672 in torch: it stops a little short of the bound,
+# the more so the smaller the bound is.
+
+SMALL = 2.0**-10
+
+
+@behaviour(
+    "clipping.torch-norm-epsilon",
+    frameworks="numpy torch tensorflow keras jax",
+    precisions="float64 float32",
+    modes={"tensorflow": "eager compiled", "jax": "eager compiled", "others": "eager"},
+    needs={"jax": "optax>=0.2"},
+    catches="torch.clipping-with-a-larger-epsilon tensorflow.clipping-by-norm-with-epsilon "
+    "keras.clipnorm-with-epsilon",
+)
+def test_torch_norm_epsilon(by_norm, epsilon, cell, expect):
+    """torch divides by the norm plus 1e-6, which shows at small norms; the others by the norm.
+
+    A gradient of norm 7/1024, clipped to 2/1024. One of norm 0 stays 0 everywhere, and none that is
+    within the bound changes. Roundings as in norm-rescales: powers of two add none.
+    """
+    gradient = SMALL * MATRIX
+    expect.within(
+        rounded(11, cell.precision),
+        observed=by_norm(cell, gradient, 2.0 * SMALL),
+        expected=clip_by_norm(gradient, 2.0 * SMALL, epsilon),
+        what="clipped gradient",
+    )
+    zero = np.zeros_like(MATRIX)
+    expect.exactly(observed=by_norm(cell, zero, 2.0), expected=zero, what="gradient of norm 0")
+    untouched = by_norm(cell, gradient, 8.0 * SMALL)
+    expect.exactly(observed=untouched, expected=gradient, what="within the bound")
+
+
+# ----------------------------------------------------------------------------------------------
 # By the norm of all gradients. The programs return the clipped gradients, and the norm before where
 # the library returns it.
 
@@ -307,6 +344,58 @@ def test_global_norm(by_global_norm, epsilon, cell, expect):
 
 
 # ----------------------------------------------------------------------------------------------
+# Another norm: torch alone can be told which, for all gradients as one vector. The absolute values
+# of the matrix add up to 15 and those of the vector to 40; the largest is 20.
+
+NORMS = {1.0: 55.0, 2.0: 25.0, float("inf"): 20.0}
+
+
+def by_norm_type_in_numpy(cell, max_norm, norm_type):
+    gradients = [gradient.astype(cell.dtype) for gradient in (MATRIX, VECTOR)]
+    return clip_by_global_norm(gradients, max_norm, order=norm_type)
+
+
+def by_norm_type_in_torch(cell, max_norm, norm_type):
+    import torch
+
+    parameters = torch_parameters(cell, (MATRIX, VECTOR))
+    norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm, norm_type=norm_type)
+    return [parameter.grad for parameter in parameters], norm
+
+
+@behaviour(
+    "clipping.norm-type",
+    frameworks="numpy torch",
+    precisions=PRECISIONS,
+    modes="eager",
+    catches="torch.norms-of-tensors-add-up-as-squares",
+)
+def test_norm_type(by_norm_type, epsilon, cell, expect):
+    """norm_type=1 takes the norm 15 + 40 = 55 of both gradients, inf their largest number, 20.
+
+    Both shrink by 8 / norm, and the norm before is returned. A bound of 64 changes nothing. The
+    sums round nothing: two roundings in each of two roots and powers, and a sum, a division and a
+    product for the factor, come to at most fifteen, as in global-norm.
+    """
+    for norm_type, expected_norm in NORMS.items():
+        what = f"norm_type={norm_type:g}"
+        clipped, norm = by_norm_type(cell, 8.0, norm_type)
+        expect.within(
+            rounded(12, cell.precision), observed=norm, expected=expected_norm, what=f"norm, {what}"
+        )
+        for gradient, observed in zip((MATRIX, VECTOR), clipped, strict=True):
+            expect.within(
+                rounded(15, cell.precision),
+                observed=observed,
+                expected=gradient * 8.0 / (expected_norm + epsilon),
+                what=f"clipped gradient, {what}",
+            )
+        untouched, _ = by_norm_type(cell, 64.0, norm_type)
+        for gradient, observed in zip((MATRIX, VECTOR), untouched, strict=True):
+            expect.exactly(observed=observed, expected=gradient, what=f"within the bound, {what}")
+
+
+# ----------------------------------------------------------------------------------------------
 # The common mistake: clipnorm=2 is taken for a bound on the norm of the whole gradient.
 
 
@@ -369,3 +458,28 @@ def test_keras_clipnorm_is_per_variable(clipped_each, clipped_together, cell, ex
             expected=gradient,
             what="gradient clipped by global_clipnorm",
         )
+
+
+# ----------------------------------------------------------------------------------------------
+# Another one: clipnorm and clipvalue together, as if one came after the other.
+
+
+def clipped_twice_in_keras(cell):
+    return keras_step(cell, (MATRIX, VECTOR), clipnorm=2.0, clipvalue=1.0)
+
+
+@behaviour(
+    "clipping.clipnorm-and-clipvalue-together",
+    frameworks="keras",
+    precisions="float32",
+    modes="eager",
+    needs={"keras": "keras>=3.2.1"},
+    catches="keras.clipnorm-and-clipvalue-together",
+)
+def test_clipnorm_and_clipvalue_together(clipped_twice, cell, expect):
+    """Keras takes one of clipnorm, clipvalue and global_clipnorm; two of them are a ValueError.
+
+    Before 3.2.1 clipnorm silently won over clipvalue.
+    """
+    with expect.raises(ValueError, match="Only one of"):
+        clipped_twice(cell)

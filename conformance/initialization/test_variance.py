@@ -442,3 +442,55 @@ def test_conv_fan_in(convolution, normal, cell, expect):
     weights = cell.to_numpy(convolution(cell))
     expect.exactly(observed=weights.size, expected=180_000, what="number of weights")
     expect_mean_and_variance(weights / np.sqrt(2 / 180), normal, cell, expect)
+
+
+# ----------------------------------------------------------------------------------------------
+# The other fans of a convolution, 3 x 3 from 500 channels to 40: fan_out 9 · 40 = 360, and their
+# average 9 · (500 + 40) / 2 = 2430.
+
+
+def scaled_in_torch(cell, mode):
+    """Xavier's variance, 2 / (fan_in + fan_out), is 1 / their average."""
+    import torch
+
+    weight = torch.empty(40, 500, 3, 3, dtype=cell.dtype, device=cell.device)
+    if mode == "fan_avg":
+        return torch.nn.init.xavier_normal_(weight)
+    return torch.nn.init.kaiming_normal_(weight, mode=mode, nonlinearity="linear")
+
+
+def scaled_in_keras(cell, mode):
+    import keras
+
+    initializer = keras.initializers.VarianceScaling(
+        scale=1.0, mode=mode, distribution="truncated_normal", seed=cell.seed
+    )
+    return initializer((3, 3, 500, 40), dtype=cell.dtype)
+
+
+def scaled_in_jax(cell, mode):
+    import jax
+
+    initializer = jax.nn.initializers.variance_scaling(1.0, mode, "truncated_normal")
+    return initializer(jax.random.key(cell.seed), (3, 3, 500, 40), cell.dtype)
+
+
+@behaviour(
+    "initialization.conv-fan-out",
+    frameworks="torch keras jax",
+    precisions="float64 float32",
+    modes="eager",
+    catches="jax.initializers-forget-the-receptive-field "
+    "keras.fan-out-forgets-the-receptive-field[keras_tensorflow-*-float32-*] "
+    "torch.fan-out-forgets-the-receptive-field",
+)
+def test_conv_fan_out(scaled, normal, cell, expect):
+    """The fan_out of a convolution is kernel height x width x output channels; so in the average.
+
+    mode="fan_out" gives the variance 1 / 360, which keeps that of the gradients going back, and
+    "fan_avg", as Glorot wanted it, 1 / 2430. The mean square of 180,000 weights is that within 2 %.
+    """
+    for mode, fan in (("fan_out", 360), ("fan_avg", 2430)):
+        weights = cell.to_numpy(scaled(cell, mode))
+        expect.exactly(observed=weights.size, expected=180_000, what=f"number of weights, {mode}")
+        expect_mean_and_variance(weights * np.sqrt(fan), normal, cell, expect)

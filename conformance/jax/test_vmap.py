@@ -184,3 +184,63 @@ def test_vmap_size_mismatch(mismatched, cell, expect):
     """Mapped axes of 7 and 6 raise ValueError and are not broadcast."""
     with expect.raises(ValueError, match="(?i)size"):
         mismatched(cell)
+
+
+# ----------------------------------------------------------------------------------------------
+# A dict of arguments, of which one is shared. y = w·x + b for the three columns of x:
+#   2·(1, 4) + 1 = (3, 9), 2·(2, 5) + 2 = (6, 12), 2·(3, 6) + 3 = (9, 15).
+
+COLUMNS, SHIFTS = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], [1.0, 2.0, 3.0]
+
+
+def columns_in_jax(cell, axis):
+    """(outputs in columns, their sums by column, the shared weight as it came in)."""
+    import jax
+    import jax.numpy as jnp
+
+    def f(parameters, x):
+        y = parameters["w"] * x + parameters["b"]
+        return y, jnp.sum(y), parameters["w"]
+
+    parameters = {"w": jnp.asarray(2, cell.dtype), "b": jnp.asarray(SHIFTS, cell.dtype)}
+    mapped = jax.vmap(f, in_axes=({"w": None, "b": 0}, axis), out_axes=(axis, 0, None))
+    return cell.compile(mapped)(parameters, jnp.asarray(COLUMNS, cell.dtype))
+
+
+def columns_in_torch(cell, axis):
+    """torch has no out_dims=None: what is shared goes back as it came."""
+    import torch
+
+    def f(parameters, x):
+        y = parameters["w"] * x + parameters["b"]
+        return y, torch.sum(y)
+
+    def tensor(values):
+        return torch.tensor(values, dtype=cell.dtype, device=cell.device)
+
+    parameters = {"w": tensor(2), "b": tensor(SHIFTS)}
+    mapped = torch.func.vmap(f, in_dims=({"w": None, "b": 0}, axis), out_dims=(axis, 0))
+    return *mapped(parameters, tensor(COLUMNS)), parameters["w"]
+
+
+@behaviour(
+    "jax.vmap-axes",
+    frameworks="torch jax",
+    precisions="float32",
+    modes={"torch": "eager", "jax": "eager compiled"},
+    catches="jax.vmap-takes-the-last-axis-for-the-first "
+    "torch.vmap-takes-the-last-axis-for-the-first",
+)
+def test_vmap_axes(columns, cell, expect):
+    """in_axes follows the structure of the arguments, None stands for what all samples share.
+
+    Axes may be counted from the end, and every output has its own: here the last, the first, and
+    with None one that is the same for all samples.
+    """
+    for axis in (1, -1):
+        outputs, sums, shared = columns(cell, axis)
+        expect.exactly(
+            observed=outputs, expected=np.array([[3.0, 6, 9], [9, 12, 15]]), what=f"axis {axis}"
+        )
+        expect.exactly(observed=sums, expected=np.array([12.0, 18, 24]), what="sums")
+        expect.exactly(observed=shared, expected=2.0, what="what is shared")

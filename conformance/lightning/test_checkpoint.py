@@ -144,3 +144,119 @@ def test_checkpoint_restore(mistake, fix, cell, expect, tmp_path):
         expected=[{"width": 3, "rate": 0.25}, {"width": 3, "rate": 0.125}],
         what="hyperparameters",
     )
+
+
+# ----------------------------------------------------------------------------------------------
+# When a file is written, and what it is called.
+
+
+def files_in_lightning(cell, folder, **options):
+    """{name of a file: epoch in it} after five epochs."""
+    import lightning
+    import torch
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    class Countdown(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.zeros(1))
+
+        def training_step(self, batch, batch_index):
+            return self.w.sum()
+
+        def validation_step(self, batch, batch_index):
+            self.log("val_score", SCORES[int(-self.w.item()) - 1])
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=1.0)
+
+    one_batch = torch.utils.data.DataLoader([0])
+    lightning.Trainer(
+        max_epochs=5,
+        num_sanity_val_steps=0,
+        callbacks=[ModelCheckpoint(str(folder), **options)],
+        **{**cell.trainer_options, "enable_checkpointing": True},
+    ).fit(Countdown(), one_batch, one_batch)
+    return {
+        file.name: int(-Countdown.load_from_checkpoint(file).w.item())
+        for file in sorted(folder.iterdir())
+    }
+
+
+@behaviour(
+    "lightning.checkpoint-interval",
+    frameworks="lightning",
+    precisions="float32",
+    modes="eager",
+    catches="lightning.checkpoint-interval-begins-with-the-first "
+    "lightning.checkpoint-names-count-from-one",
+)
+def test_checkpoint_interval(files, cell, expect, tmp_path):
+    """every_n_epochs=2 saves after epochs 2 and 4; the names of the files count from 0.
+
+    `filename` may hold what was logged: by default with its name before it. The scores of the first
+    two epochs are 5 and 1.
+    """
+    for what, expected, options in (
+        (
+            "every second",
+            {"epoch=1-step=2.ckpt": 2, "epoch=3-step=4.ckpt": 4},
+            {"every_n_epochs": 2, "save_top_k": -1},
+        ),
+        (
+            "the best",
+            {"best-epoch=1-val_score=1.0.ckpt": 2},
+            {"monitor": "val_score", "filename": "best-{epoch}-{val_score:.1f}"},
+        ),
+        (
+            "the best, names left out",
+            {"best-01-1.0.ckpt": 2},
+            {
+                "monitor": "val_score",
+                "filename": "best-{epoch:02d}-{val_score:.1f}",
+                "auto_insert_metric_name": False,
+            },
+        ),
+    ):
+        expect.exactly(
+            observed=sorted(files(cell, tmp_path / what, **options).items()),
+            expected=sorted(expected.items()),
+            what=f"(file, epoch in it), {what}",
+        )
+
+
+@behaviour(
+    "lightning.checkpoint-save-last",
+    frameworks="lightning",
+    precisions="float32",
+    modes="eager",
+    catches="lightning.last-checkpoint-is-the-first",
+)
+def test_checkpoint_save_last(files, cell, expect, tmp_path):
+    """save_last=True writes a copy, last.ckpt, whenever a file is saved: it is the latest of them.
+
+    Five epochs, all saved: five files and last.ckpt, which is of the fifth.
+    """
+    kept = files(cell, tmp_path, save_last=True, save_top_k=-1)
+    expect.exactly(observed=len(kept), expected=6, what="number of files")
+    expect.exactly(observed=kept["last.ckpt"], expected=5, what="epoch in last.ckpt")
+
+
+@behaviour(
+    "lightning.checkpoint-save-last-in-every-epoch",
+    frameworks="lightning",
+    precisions="float32",
+    modes="eager",
+    catches="lightning.last-checkpoint-is-the-first",
+)
+def test_checkpoint_save_last_in_every_epoch(files, cell, expect, tmp_path):
+    """every_n_epochs does not impact what save_last=True saves: the fifth epoch, though 2 and 4.
+
+    So whoever resumes from last.ckpt loses no epoch.
+    https://github.com/Lightning-AI/pytorch-lightning/pull/12418
+    """
+    kept = files(cell, tmp_path, save_last=True, save_top_k=-1, every_n_epochs=2)
+    expect.exactly(observed=len(kept), expected=3, what="number of files")
+    expect.exactly(
+        observed=kept["last.ckpt"], expected=5, what="epoch in last.ckpt, every second saved"
+    )

@@ -391,3 +391,141 @@ def test_default_logger(default_logger, cell, expect, tmp_path):
         expected="TensorBoardLogger" if installed else "CSVLogger",
         what="class of the default logger",
     )
+
+
+# ----------------------------------------------------------------------------------------------
+# Other reductions, several loaders, and what nobody logs. Batches of 4, 4 and 2 of the SAMPLES
+# themselves: their means are 2.5, 6.5 and 12, and nothing is rounded.
+
+
+def exact_batches(cell):
+    import torch
+
+    return torch.utils.data.DataLoader(torch.tensor(SAMPLES, dtype=cell.dtype), batch_size=4)
+
+
+def reduced_in_lightning(cell):
+    import lightning
+
+    class Model(lightning.LightningModule):
+        def validation_step(self, batch, batch_index):
+            for reduce_fx in ("mean", "min", "max", "sum"):
+                self.log(reduce_fx, batch.mean(), reduce_fx=reduce_fx)
+
+    [metrics] = lightning.Trainer(**cell.trainer_options).validate(
+        Model(), exact_batches(cell), verbose=False
+    )
+    return metrics
+
+
+@behaviour(
+    "lightning.log-reduce-fx",
+    frameworks="lightning",
+    precisions="float32",
+    modes="eager",
+    catches="lightning.logged-sum-is-weighted lightning.logged-minimum-is-the-last",
+)
+def test_log_reduce_fx(reduced, cell, expect):
+    """reduce_fx says what becomes of the values of an epoch: "mean", "min", "max" or "sum".
+
+    Of 2.5, 6.5 and 12 the minimum is 2.5, the maximum 12 and the sum 21: none knows of the sizes of
+    the batches. The mean does: (4·2.5 + 4·6.5 + 2·12) / 10 = 6.
+    """
+    expect.exactly(
+        observed=reduced(cell),
+        expected={"mean": 6.0, "min": 2.5, "max": 12.0, "sum": 21.0},
+        what="logged",
+    )
+
+
+def two_loaders_in_lightning(cell, **options):
+    """What validate returns for each of two loaders."""
+    import lightning
+
+    class Model(lightning.LightningModule):
+        def validation_step(self, batch, batch_index, dataloader_idx=0):
+            name = f"mean of {dataloader_idx}" if options else "mean"
+            self.log(name, (dataloader_idx + 1) * batch.mean(), **options)
+
+    return lightning.Trainer(**cell.trainer_options).validate(
+        Model(), [exact_batches(cell), exact_batches(cell)], verbose=False
+    )
+
+
+@behaviour(
+    "lightning.log-several-loaders",
+    frameworks="lightning",
+    precisions="float32",
+    modes="eager",
+    catches="lightning.loaders-are-counted-from-one",
+)
+def test_log_several_loaders(two_loaders, cell, expect):
+    """With several loaders a name is logged once for each, and its end says for which.
+
+    "mean/dataloader_idx_0" is 6, and the doubled one of the second loader 12. With
+    add_dataloader_idx=False names stay as they are, and must differ.
+    """
+    expect.exactly(
+        observed=two_loaders(cell),
+        expected=[{"mean/dataloader_idx_0": 6.0}, {"mean/dataloader_idx_1": 12.0}],
+        what="logged, by loader",
+    )
+    expect.exactly(
+        observed=two_loaders(cell, add_dataloader_idx=False),
+        expected=[{"mean of 0": 6.0}, {"mean of 1": 12.0}],
+        what="logged without the number of the loader",
+    )
+
+
+def names_in_lightning(cell, *callbacks, logged):
+    """The names in callback_metrics after an epoch whose validation logs val_loss, or does not."""
+    import lightning
+    import torch
+
+    class Model(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.zeros(1))
+
+        def training_step(self, batch, batch_index):
+            self.log("loss", 0.0)
+            return self.w.sum()
+
+        def validation_step(self, batch, batch_index):
+            loss = batch.mean()
+            if logged:
+                self.log("val_loss", loss)
+            return loss
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=1.0)
+
+    trainer = lightning.Trainer(
+        max_epochs=1, num_sanity_val_steps=0, callbacks=list(callbacks), **cell.trainer_options
+    )
+    trainer.fit(Model(), exact_batches(cell), exact_batches(cell))
+    return sorted(trainer.callback_metrics)
+
+
+def stopping_in_lightning(cell, expect):
+    from lightning.pytorch.callbacks import EarlyStopping
+
+    with expect.raises(RuntimeError, match="val_loss.*which is not available"):
+        names_in_lightning(cell, EarlyStopping("val_loss"), logged=False)
+
+
+@behaviour(
+    "lightning.log-missing-metric",
+    frameworks="lightning",
+    precisions="float32",
+    modes="eager",
+    catches="lightning.early-stopping-is-never-strict",
+)
+def test_log_missing_metric(names, stopping, cell, expect):
+    """What is not passed to self.log is in no metric, even where validation_step returns it.
+
+    EarlyStopping that watches it raises RuntimeError, and names the metrics that there are.
+    """
+    expect.exactly(observed=names(cell, logged=False), expected=["loss"], what="names")
+    expect.exactly(observed=names(cell, logged=True), expected=["loss", "val_loss"], what="names")
+    stopping(cell, expect)

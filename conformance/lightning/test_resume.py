@@ -101,3 +101,114 @@ def test_resume_keeps_the_checkpoint(fit, cell, expect, tmp_path):
             expected=[True, True],
             what=f"(resumed from, newly written) exist, {what}",
         )
+
+
+# ----------------------------------------------------------------------------------------------
+# What the callbacks remember. The loss is the weight, so w = -1, -2, -3, ... counts the epochs.
+
+SCORES = (1.0, 3.0, 3.0, 2.0, 2.0, 2.0, 2.0)
+
+
+def scored_in_lightning(cell, callback, max_epochs, folder=None, ckpt_path=None):
+    """Epochs run when training ended; the checkpoint of the last is `folder`/all.ckpt."""
+    import lightning
+    import torch
+    from lightning.pytorch.callbacks import Checkpoint
+
+    class Scored(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.zeros(1))
+
+        def training_step(self, batch, batch_index):
+            return self.w.sum()
+
+        def validation_step(self, batch, batch_index):
+            self.log("val_score", SCORES[self.current_epoch])
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=1.0)
+
+    model, one_batch = Scored(), torch.utils.data.DataLoader([0])
+    trainer = lightning.Trainer(
+        max_epochs=max_epochs,
+        num_sanity_val_steps=0,
+        callbacks=[callback],
+        **{**cell.trainer_options, "enable_checkpointing": isinstance(callback, Checkpoint)},
+    )
+    trainer.fit(model, one_batch, one_batch, ckpt_path=ckpt_path)
+    if folder:
+        trainer.save_checkpoint(folder / "all.ckpt")
+    return int(-model.w.item())
+
+
+def patience_in_lightning(cell, folder):
+    """Epochs at the end of training without interruption, and of training resumed after three."""
+    from lightning.pytorch.callbacks import EarlyStopping
+
+    def stopping():
+        return EarlyStopping("val_score", patience=3)
+
+    straight = scored_in_lightning(cell, stopping(), len(SCORES))
+    scored_in_lightning(cell, stopping(), 3, folder)
+    resumed = scored_in_lightning(cell, stopping(), len(SCORES), ckpt_path=str(folder / "all.ckpt"))
+    return straight, resumed
+
+
+@behaviour(
+    "lightning.resume-keeps-the-patience",
+    frameworks="lightning",
+    precisions="float32",
+    modes="eager",
+    catches="lightning.resumed-early-stopping-waits-anew "
+    "lightning.resumed-early-stopping-forgets-the-best",
+)
+def test_resume_keeps_the_patience(patience, cell, expect, tmp_path):
+    """EarlyStopping's count of epochs in vain and its best score are in the checkpoint.
+
+        epoch    1  2  3  |  4  5  6  7
+        score    1  3  3  |  2  2  2  2        best at epoch 1: in vain since then
+
+    With patience 3 training ends after epoch 4, whether or not it was interrupted after epoch 3.
+    Who began to count anew would end after epoch 6; who forgot the best score, after epoch 7.
+    """
+    expect.exactly(
+        observed=patience(cell, tmp_path), expected=(4, 4), what="epochs (straight, resumed)"
+    )
+
+
+def best_in_lightning(cell, folder):
+    """(best score known, the epoch in the best file, all epochs that have one) after resuming."""
+    import torch
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    def epoch_in(file):
+        return torch.load(file, weights_only=False)["epoch"] + 1
+
+    def keeping():
+        return ModelCheckpoint(str(folder / "kept"), monitor="val_score", filename="{epoch}")
+
+    scored_in_lightning(cell, keeping(), 3, folder)
+    checkpoint = keeping()
+    scored_in_lightning(cell, checkpoint, 5, ckpt_path=str(folder / "all.ckpt"))
+    kept = sorted(epoch_in(file) for file in (folder / "kept").glob("*.ckpt"))
+    return checkpoint.best_model_score.item(), epoch_in(checkpoint.best_model_path), kept
+
+
+@behaviour(
+    "lightning.resume-keeps-the-best",
+    frameworks="lightning",
+    precisions="float32",
+    modes="eager",
+    catches="lightning.resumed-checkpoint-forgets-the-best",
+)
+def test_resume_keeps_the_best(best, cell, expect, tmp_path):
+    """ModelCheckpoint knows after resuming what was best before: worse epochs replace nothing.
+
+    Scores 1, 3, 3 and, resumed, 2, 2: the best is the 1 of the first epoch, and its file the only
+    one.
+    """
+    score, epoch, kept = best(cell, tmp_path)
+    expect.exactly(observed=score, expected=1.0, what="best score")
+    expect.exactly(observed=epoch, expected=1, what="epoch in the best file")
+    expect.exactly(observed=kept, expected=[1], what="epochs that have a file")

@@ -69,3 +69,56 @@ def test_focal_of_confident_predictions(loss_and_gradient, cell, expect):
         expect.within(
             bound, observed=gradient, expected=expected_gradient, what=f"gradient, gamma {gamma}"
         )
+
+
+# ----------------------------------------------------------------------------------------------
+# Balanced classes: alpha weighs the label 1, and 1 - alpha the label 0.
+
+
+def balanced_in_numpy(cell, labels):
+    alpha, half = cell.dtype.type(0.25), cell.dtype.type(0.5)
+    weights = np.where(labels == 1, alpha, 1 - alpha)
+    return -weights * half**2 * np.log(half)
+
+
+def balanced_in_keras(cell, labels):
+    import keras
+
+    loss = keras.losses.BinaryFocalCrossentropy(
+        from_logits=True, apply_class_balancing=True, alpha=0.25, gamma=2.0, reduction=None
+    )
+    targets = keras.ops.convert_to_tensor(labels[:, None], dtype=cell.dtype)
+    return loss(targets, keras.ops.zeros_like(targets))
+
+
+def balanced_in_jax(cell, labels):
+    import jax.numpy as jnp
+    import optax
+
+    @cell.compile
+    def loss(logits, labels):
+        return optax.sigmoid_focal_loss(logits, labels, alpha=0.25, gamma=2.0)
+
+    labels = jnp.asarray(labels, cell.dtype)
+    return loss(jnp.zeros_like(labels), labels)
+
+
+@behaviour(
+    "losses.focal-class-balance",
+    frameworks="numpy keras jax",
+    precisions={"keras": "float32", "others": "float64 float32"},
+    modes={"jax": "eager compiled", "others": "eager"},
+    needs={"jax": "optax>=0.2"},
+    catches="optax.focal-loss-weighs-positives-alone keras.focal-loss-weighs-positives-alone",
+)
+def test_focal_class_balance(balanced, cell, expect):
+    """alpha weighs the label 1 and 1 - alpha the label 0: of alpha = 1/4 the ratio is 1 to 3.
+
+    At the logit 0, p is 1/2, and with gamma 2 the losses are log(2) / 16 and 3 log(2) / 16. They
+    pass through an exponential and a logarithm (four roundings each), a sum of two terms that
+    cannot cancel, the power (as many roundings as its exponent's logarithm has: ten), and four
+    products.
+    """
+    observed = balanced(cell, np.array([1.0, 0.0]))
+    expected = np.log(2) / 16 * np.array([1.0, 3.0])
+    expect.within(rounded(24, cell.precision), observed=observed, expected=expected, what="losses")

@@ -17,6 +17,7 @@ and nothing is rounded.
 
 Sources: class 171, definition 4, common mistake 3; Micikevicius et al. 2018 (arXiv:1710.03740),
 section 3.2; https://docs.pytorch.org/docs/stable/amp.html#gradient-scaling,
+https://docs.pytorch.org/docs/stable/notes/amp_examples.html#gradient-clipping,
 https://keras.io/api/optimizers/loss_scale_optimizer/,
 https://optax.readthedocs.io/en/latest/api/transformations.html
 """
@@ -24,6 +25,7 @@ https://optax.readthedocs.io/en/latest/api/transformations.html
 import math
 
 from fixtures.matrix import behaviour
+from fixtures.precision import Bound, accumulated
 
 GRADIENTS = (1.0, 2.0, math.inf, 1.0, 3.0, 1.0, 2.0)
 
@@ -185,3 +187,91 @@ def test_optax_apply_if_finite(guarded_training, cell, expect):
     expect.exactly(
         observed=guarded_training(cell), expected=[[w] for w in expected], what="weights"
     )
+
+
+# ----------------------------------------------------------------------------------------------
+# Clipping. The gradient is (3, 4), its norm 5; clipped to 2.5 it is (3/2, 2). Scaled by 8 it is
+# (24, 32): clipped in that state it is (3/2, 2), too, and after the division by 8 (3/16, 1/4).
+
+
+def clipped_in_torch(cell, unscale):
+    import torch
+
+    w = torch.zeros(2, dtype=cell.dtype, device=cell.device, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=1.0)
+    scaler = torch.amp.GradScaler(cell.device.type, init_scale=8.0)
+    gradient = torch.tensor([3.0, 4.0], dtype=cell.dtype, device=cell.device)
+    scaler.scale((w * gradient).sum()).backward()
+    if unscale:
+        scaler.unscale_(optimizer)
+    torch.nn.utils.clip_grad_norm_([w], 2.5)
+    scaler.step(optimizer)
+    scaler.update()
+    return w
+
+
+def mistake_in_torch(cell):
+    return clipped_in_torch(cell, unscale=False)
+
+
+def fix_in_torch(cell):
+    return clipped_in_torch(cell, unscale=True)
+
+
+CLIPPED = "the roundings of two squares, a sum, a root, a quotient and two products; 1e-6 of norm 5"
+
+
+def clipping_bound(precision):
+    return Bound(relative=accumulated(7, precision) + 1e-6 / 5, because=CLIPPED)
+
+
+@behaviour(
+    "precision.gradscaler-clip-order",
+    frameworks="torch",
+    precisions="float64 float32",
+    modes="eager",
+    catches="torch.gradscaler-unscales-twice",
+)
+def test_gradscaler_clip_order(mistake, fix, cell, expect):
+    """unscale_ comes before clip_grad_norm_, or the step is smaller by the scale.
+
+    With it w is -(3/2, 2): scaler.step knows that the gradients are unscaled, and does not divide
+    again. Without it w is -(3/16, 1/4). torch divides by the norm and 1e-6.
+    """
+    bound = clipping_bound(cell.precision)
+    expect.within(
+        bound, observed=mistake(cell), expected=[-3 / 16, -1 / 4], what="w, clipped first"
+    )
+    expect.within(bound, observed=fix(cell), expected=[-3 / 2, -2.0], what="w, unscaled first")
+
+
+def step_in_keras(cell):
+    """The loss of one sample (3, 4) is its product with the weights."""
+    import keras
+    import numpy as np
+
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", dtype=cell.dtype)
+    model = keras.Sequential([keras.Input((2,)), layer])
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.SGD(1.0, global_clipnorm=2.5), initial_scale=8.0
+    )
+    cell.compile_model(model, optimizer=optimizer, loss=lambda y, output: keras.ops.sum(output))
+    model.fit(np.array([[3.0, 4.0]]), np.zeros((1, 1)), epochs=1, verbose=0)
+    return keras.ops.convert_to_numpy(layer.kernel)[:, 0]
+
+
+@behaviour(
+    "precision.loss-scale-before-clipping",
+    frameworks="keras",
+    precisions="float32 mixed_float16",
+    modes="eager compiled",
+    costly="keras_torch-*-compiled",
+    catches="keras.loss-scale-divides-after-clipping",
+)
+def test_loss_scale_before_clipping(step, cell, expect):
+    """LossScaleOptimizer divides the gradients before the optimizer inside clips them: -(3/2, 2).
+
+    The weights are float32 in mixed precision, too, and so is what clips; (3, 4) times 8 is exact.
+    """
+    bound = clipping_bound("float32")
+    expect.within(bound, observed=step(cell), expected=[-3 / 2, -2.0], what="w")

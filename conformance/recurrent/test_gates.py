@@ -454,7 +454,7 @@ def cells_in_jax(cell):
     costly=f"{COSTLY} jax-*-eager",
     catches="torch.lstm-cell-carries-float32[*-eager] "
     "keras.recurrent-gates-are-hard-sigmoids[keras_tensorflow-*-float32-*] "
-    "flax.lstm-carries-bfloat16",
+    "flax.lstm-carries-bfloat16 flax.lstm-cell-forgets-the-tanh",
 )
 def test_cell_loop_equals_layer(cells, cell, expect):
     """Three calls of LSTMCell and GRUCell give the outputs of the layers, step by step.

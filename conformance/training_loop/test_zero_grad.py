@@ -6,6 +6,7 @@ far. TensorFlow and JAX return a fresh gradient from every call, so there is not
 
 Sources: class 121, common mistake 2 and question 3; class 122, definition of zero_grad and common
 mistake 1; https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.zero_grad.html,
+https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.zero_grad,
 https://lightning.ai/docs/pytorch/stable/common/optimization.html
 """
 
@@ -353,3 +354,51 @@ def test_zero_grad_sets_none(w_after_two_steps, cell, expect):
     expect.exactly(
         observed=w, expected=[[-1.5], [-1.5]], what="w after set_to_none=False and a step"
     )
+
+
+# ----------------------------------------------------------------------------------------------
+# Of the model or of the optimizer? The optimizer has the head alone, the body is frozen in it. Both
+# get a gradient of 1 from each backward pass.
+
+
+def cleared_by_in_torch(cell, whose, **how):
+    """(gradient of the body, of the head) after a pass and a zero_grad, and after another pass."""
+    import torch
+
+    model = torch.nn.Sequential(
+        torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False)), torch.nn.Linear(1, 1, bias=False)
+    ).to(cell.device, cell.dtype)
+    body, head = model.parameters()
+    torch.nn.init.ones_(body)
+    torch.nn.init.ones_(head)
+    optimizer = torch.optim.SGD([head], lr=1.0)
+    x = torch.ones(1, 1, dtype=cell.dtype, device=cell.device)
+    model(x).backward()
+    {"model": model, "optimizer": optimizer}[whose].zero_grad(**how)
+    cleared = [None if weight.grad is None else weight.grad.item() for weight in (body, head)]
+    model(x).backward()
+    return cleared, [body.grad.item(), head.grad.item()]
+
+
+@behaviour(
+    "training-loop.zero-grad-of-the-model",
+    frameworks="torch",
+    precisions="float64 float32 bfloat16 float16",
+    modes="eager",
+    catches="torch.module-zero-grad-halves torch.zero-grad-does-nothing",
+)
+def test_zero_grad_of_the_model(cleared_by, cell, expect):
+    """model.zero_grad() clears all parameters, optimizer.zero_grad() those it was given.
+
+    The body, which the optimizer does not have, keeps its gradient of 1 and comes to 2. Either way
+    set_to_none=False leaves a gradient of 0 where there would be None.
+    """
+    for how, nothing in (({}, None), ({"set_to_none": False}, 0.0)):
+        cleared, again = cleared_by(cell, "model", **how)
+        what = f"zero_grad({', '.join(f'{name}={value}' for name, value in how.items())})"
+        expect.exactly(observed=cleared, expected=[nothing] * 2, what=f"after model.{what}")
+        expect.exactly(observed=again, expected=[1.0, 1.0], what=f"a pass after model.{what}")
+
+        cleared, again = cleared_by(cell, "optimizer", **how)
+        expect.exactly(observed=cleared, expected=[1.0, nothing], what=f"after optimizer.{what}")
+        expect.exactly(observed=again, expected=[2.0, 1.0], what=f"a pass after optimizer.{what}")
