@@ -78,7 +78,7 @@ def test_focal_of_confident_predictions(loss_and_gradient, cell, expect):
 def balanced_in_numpy(cell, labels):
     alpha, half = cell.dtype.type(0.25), cell.dtype.type(0.5)
     weights = np.where(labels == 1, alpha, 1 - alpha)
-    return -weights * half**2 * np.log(half)
+    return -weights * half * half * np.log(half)
 
 
 def balanced_in_keras(cell, labels):
