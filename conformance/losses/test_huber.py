@@ -19,8 +19,10 @@ https://optax.readthedocs.io/en/latest/api/losses.html#optax.losses.huber_loss
 """
 
 import numpy as np
+import pytest
 
 from fixtures.matrix import behaviour
+from fixtures.matrix.needs import unmet_requirement
 
 RESIDUALS = np.array([1.0, -1.0, 3.0, -5.0])
 EXPECTED = {
@@ -48,8 +50,11 @@ def losses_in_numpy(cell):
 
 
 def losses_in_torch(cell):
-    """SmoothL1Loss times its beta is Huber's loss."""
+    """SmoothL1Loss times its beta is Huber's loss. Its gradient in float16 came with torch 2.10."""
     import torch
+
+    if cell.precision == "float16" and (need := unmet_requirement("torch>=2.10")):
+        pytest.skip(f"cannot-run: needs {need}")
 
     @cell.compile
     def means(residuals):

@@ -24,6 +24,12 @@ https://lightning.ai/docs/pytorch/stable/common/optimization.html,
 https://optax.readthedocs.io/en/latest/api/optimizer_schedules.html#optax.warmup_cosine_decay_schedule
 """
 
+from conformance.schedules.read_off import (
+    rates_of_keras,
+    rates_of_optax,
+    rates_of_tensorflow,
+    rates_of_torch,
+)
 from fixtures.matrix import behaviour
 from fixtures.precision import Bound, accumulated
 from reference.schedules import warmup_cosine
@@ -75,26 +81,18 @@ def rates_in_numpy(cell):
 def rates_in_torch(cell):
     import torch
 
-    w = torch.zeros(1, dtype=cell.dtype, device=cell.device)
-    optimizer = torch.optim.SGD([w], lr=PEAK)
-    scheduler = torch.optim.lr_scheduler.SequentialLR(
-        optimizer,
-        [
-            torch.optim.lr_scheduler.LinearLR(
-                optimizer, start_factor=INITIAL / PEAK, total_iters=WARMUP_STEPS
-            ),
-            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=DECAY_STEPS, eta_min=END),
-        ],
-        milestones=[WARMUP_STEPS],
-    )
-    rates = []
-    for _ in range(STEPS):
-        w.zero_()
-        w.grad = -torch.ones_like(w)
-        optimizer.step()
-        scheduler.step()
-        rates.append(w.clone())
-    return rates
+    def schedule(optimizer):
+        warmup = torch.optim.lr_scheduler.LinearLR(
+            optimizer, start_factor=INITIAL / PEAK, total_iters=WARMUP_STEPS
+        )
+        decay = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, T_max=DECAY_STEPS, eta_min=END
+        )
+        return torch.optim.lr_scheduler.SequentialLR(
+            optimizer, [warmup, decay], milestones=[WARMUP_STEPS]
+        )
+
+    return rates_of_torch(cell, STEPS, PEAK, schedule)
 
 
 def rates_in_lightning(cell):
@@ -140,7 +138,6 @@ def rates_in_lightning(cell):
 
 def rates_in_tensorflow(cell):
     import keras
-    import tensorflow as tf
 
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=INITIAL,
@@ -149,17 +146,7 @@ def rates_in_tensorflow(cell):
         warmup_target=PEAK,
         warmup_steps=WARMUP_STEPS,
     )
-    w = tf.Variable([0.0], dtype=cell.dtype)
-    optimizer = keras.optimizers.SGD(schedule)
-    optimizer.build([w])
-
-    @cell.compile
-    def step():
-        w.assign([0.0])
-        optimizer.apply_gradients([(tf.constant([-1.0], cell.dtype), w)])
-        return tf.identity(w)
-
-    return [step() for _ in range(STEPS)]
+    return rates_of_tensorflow(cell, STEPS, schedule)
 
 
 def rates_in_keras(cell):
@@ -172,18 +159,10 @@ def rates_in_keras(cell):
         warmup_target=PEAK,
         warmup_steps=WARMUP_STEPS,
     )
-    w = keras.Variable([0.0], dtype=cell.dtype)
-    optimizer = keras.optimizers.SGD(schedule)
-    rates = []
-    for _ in range(STEPS):
-        w.assign([0.0])
-        optimizer.apply([keras.ops.convert_to_tensor([-1.0], cell.dtype)], [w])
-        rates.append(w + 0)
-    return rates
+    return rates_of_keras(cell, STEPS, schedule)
 
 
 def rates_in_jax(cell):
-    import jax.numpy as jnp
     import optax
 
     schedule = optax.warmup_cosine_decay_schedule(
@@ -193,20 +172,7 @@ def rates_in_jax(cell):
         decay_steps=WARMUP_STEPS + DECAY_STEPS,
         end_value=END,
     )
-    optimizer = optax.sgd(schedule)
-    zero = jnp.zeros(1, cell.dtype)
-    state = optimizer.init(zero)
-
-    @cell.compile
-    def step(state):
-        updates, state = optimizer.update(-jnp.ones(1, cell.dtype), state)
-        return optax.apply_updates(zero, updates), state
-
-    rates = []
-    for _ in range(STEPS):
-        w, state = step(state)
-        rates.append(w)
-    return rates
+    return rates_of_optax(cell, STEPS, schedule)
 
 
 @behaviour(
