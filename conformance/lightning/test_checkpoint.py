@@ -16,11 +16,10 @@ from fixtures.matrix import behaviour
 SCORES = (5.0, 1.0, 4.0, 2.0, 3.0, 6.0)
 
 
-def kept_in_lightning(cell, folder, **options):
-    """The epochs that have a file, and that of best_model_path, or None."""
+def trained_in_lightning(cell, epochs, checkpoint):
+    """Returns a function that tells the epoch in a file."""
     import lightning
     import torch
-    from lightning.pytorch.callbacks import ModelCheckpoint
 
     class Countdown(lightning.LightningModule):
         def __init__(self):
@@ -36,15 +35,20 @@ def kept_in_lightning(cell, folder, **options):
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=1.0)
 
-    def epoch_of(file):
-        return int(-Countdown.load_from_checkpoint(file).w.item())
+    one_batch = torch.utils.data.DataLoader([0])
+    options = {**cell.trainer_options, "enable_checkpointing": True}
+    lightning.Trainer(
+        max_epochs=epochs, num_sanity_val_steps=0, callbacks=[checkpoint], **options
+    ).fit(Countdown(), one_batch, one_batch)
+    return lambda file: int(-Countdown.load_from_checkpoint(file).w.item())
+
+
+def kept_in_lightning(cell, folder, **options):
+    """The epochs that have a file, and that of best_model_path, or None."""
+    from lightning.pytorch.callbacks import ModelCheckpoint
 
     checkpoint = ModelCheckpoint(str(folder), **options)
-    one_batch = torch.utils.data.DataLoader([0])
-    trainer_options = {**cell.trainer_options, "enable_checkpointing": True}
-    lightning.Trainer(
-        max_epochs=len(SCORES), num_sanity_val_steps=0, callbacks=[checkpoint], **trainer_options
-    ).fit(Countdown(), one_batch, one_batch)
+    epoch_of = trained_in_lightning(cell, len(SCORES), checkpoint)
     best = epoch_of(checkpoint.best_model_path) if checkpoint.best_model_path else None
     return {"kept": sorted(epoch_of(file) for file in folder.glob("*.ckpt")), "best": best}
 
@@ -152,35 +156,10 @@ def test_checkpoint_restore(mistake, fix, cell, expect, tmp_path):
 
 def files_in_lightning(cell, folder, **options):
     """{name of a file: epoch in it} after five epochs."""
-    import lightning
-    import torch
     from lightning.pytorch.callbacks import ModelCheckpoint
 
-    class Countdown(lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.w = torch.nn.Parameter(torch.zeros(1))
-
-        def training_step(self, batch, batch_index):
-            return self.w.sum()
-
-        def validation_step(self, batch, batch_index):
-            self.log("val_score", SCORES[int(-self.w.item()) - 1])
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=1.0)
-
-    one_batch = torch.utils.data.DataLoader([0])
-    lightning.Trainer(
-        max_epochs=5,
-        num_sanity_val_steps=0,
-        callbacks=[ModelCheckpoint(str(folder), **options)],
-        **{**cell.trainer_options, "enable_checkpointing": True},
-    ).fit(Countdown(), one_batch, one_batch)
-    return {
-        file.name: int(-Countdown.load_from_checkpoint(file).w.item())
-        for file in sorted(folder.iterdir())
-    }
+    epoch_of = trained_in_lightning(cell, 5, ModelCheckpoint(str(folder), **options))
+    return {file.name: epoch_of(file) for file in sorted(folder.iterdir())}
 
 
 @behaviour(
