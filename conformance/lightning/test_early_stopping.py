@@ -7,6 +7,7 @@ Sources: class 123, exercise 2 and learning outcome 3;
 https://lightning.ai/docs/pytorch/stable/api/lightning.pytorch.callbacks.EarlyStopping.html
 """
 
+from conformance.lightning.scored import epochs_run
 from fixtures.matrix import behaviour
 
 FALLS_THEN_STAYS = (3.0, 2.0, 1.0) + (1.0,) * 7
@@ -16,33 +17,10 @@ NAN_AT_THIRD = (3.0, 2.0, float("nan"), 1.0, 1.0, 1.0)
 
 def stopped_in_lightning(cell, scores, monitor="val_score", **options):
     """(epochs run, the callback's stopped_epoch)."""
-    import lightning
-    import torch
     from lightning.pytorch.callbacks import EarlyStopping
 
-    class Countdown(lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.w = torch.nn.Parameter(torch.zeros(1))
-
-        def training_step(self, batch, batch_index):
-            return self.w.sum()
-
-        def validation_step(self, batch, batch_index):
-            self.log(monitor, scores[int(-self.w.item()) - 1])
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=1.0)
-
-    model, stopping = Countdown(), EarlyStopping(monitor, **options)
-    one_batch = torch.utils.data.DataLoader([0])
-    lightning.Trainer(
-        max_epochs=len(scores),
-        num_sanity_val_steps=0,
-        callbacks=[stopping],
-        **cell.trainer_options,
-    ).fit(model, one_batch, one_batch)
-    return int(-model.w.item()), stopping.stopped_epoch
+    stopping = EarlyStopping(monitor, **options)
+    return epochs_run(cell, scores, monitor, stopping), stopping.stopped_epoch
 
 
 @behaviour(

@@ -16,6 +16,7 @@ Sources: class 123, exercise 2;
 https://lightning.ai/docs/pytorch/stable/api/lightning.pytorch.callbacks.EarlyStopping.html
 """
 
+from conformance.lightning.scored import epochs_run
 from fixtures.matrix import behaviour
 
 NOT_FINITE = (float("nan"), float("inf"), float("-inf"))
@@ -23,35 +24,11 @@ NOT_FINITE = (float("nan"), float("inf"), float("-inf"))
 
 def stopped_in_lightning(cell, value, **options):
     """(epochs run, the callback's stopped_epoch, its best score)."""
-    import lightning
-    import torch
     from lightning.pytorch.callbacks import EarlyStopping
 
-    scores = (2.0, 2.0, value, 2.0, 2.0, 2.0)
-
-    class Countdown(lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.w = torch.nn.Parameter(torch.zeros(1))
-
-        def training_step(self, batch, batch_index):
-            return self.w.sum()
-
-        def validation_step(self, batch, batch_index):
-            self.log("score", scores[int(-self.w.item()) - 1])
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=1.0)
-
-    model, stopping = Countdown(), EarlyStopping("score", patience=10, **options)
-    one_batch = torch.utils.data.DataLoader([0])
-    lightning.Trainer(
-        max_epochs=len(scores),
-        num_sanity_val_steps=0,
-        callbacks=[stopping],
-        **cell.trainer_options,
-    ).fit(model, one_batch, one_batch)
-    return int(-model.w.item()), stopping.stopped_epoch, float(stopping.best_score)
+    stopping = EarlyStopping("score", patience=10, **options)
+    epochs = epochs_run(cell, (2.0, 2.0, value, 2.0, 2.0, 2.0), "score", stopping)
+    return epochs, stopping.stopped_epoch, float(stopping.best_score)
 
 
 @behaviour(
